@@ -1,0 +1,1 @@
+"""Data only: topics, records, configuration, columns, errors. Imports nothing of ours."""

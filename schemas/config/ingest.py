@@ -1,0 +1,102 @@
+"""The ingest stage: OTLP over gRPC and HTTP, and topics that others write."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from ..signals import Signal
+from .base import Settings
+from .security import ServerTls
+from .units import Duration, Size
+
+__all__ = ["Cors", "GrpcReceiver", "HttpReceiver", "Ingest", "KafkaSource", "split_endpoint"]
+
+
+def split_endpoint(endpoint: str) -> tuple[str, int]:
+    """Host and port of ``host:port``; port 0 asks the system for a free one."""
+    host, _, port = endpoint.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{endpoint!r} is not host:port")
+    return host.strip("[]"), int(port)
+
+
+class _Listener(Settings):
+    enabled: bool = True
+    """Listen at all."""
+    tls: ServerTls | None = None
+    """TLS of the port; plain text when unset."""
+
+    @field_validator("endpoint", check_fields=False)
+    @classmethod
+    def _is_endpoint(cls, endpoint: str) -> str:
+        split_endpoint(endpoint)
+        return endpoint
+
+
+class GrpcReceiver(_Listener):
+    """OTLP/gRPC."""
+
+    endpoint: str = "127.0.0.1:4317"
+    """Address to listen on, host:port; 0.0.0.0:4317 for every interface."""
+    max_concurrent_requests: int = Field(default=256, ge=1, le=100_000)
+    """Requests served at once; further ones are told RESOURCE_EXHAUSTED."""
+
+
+class Cors(Settings):
+    """Browser clients (Fetch standard, CORS protocol)."""
+
+    allowed_origins: tuple[str, ...] = ()
+    """Origins that may send, such as https://shop.example; ``*`` for any; none by default."""
+    allowed_headers: tuple[str, ...] = ()
+    """Request headers allowed beside the ones OTLP itself needs."""
+    max_age: Duration = Field(default=7200.0, ge=0)
+    """How long a browser may remember the answer."""
+
+
+class HttpReceiver(_Listener):
+    """OTLP/HTTP, protobuf and JSON on one port."""
+
+    endpoint: str = "127.0.0.1:4318"
+    """Address to listen on, host:port."""
+    cors: Cors = Cors()
+    """Browser clients."""
+    request_timeout: Duration = Field(default=30.0, gt=0, le=3600)
+    """A client that has not sent its whole request by then is cut off."""
+
+
+class KafkaSource(Settings):
+    """A topic that others write (a Collector's kafka exporter), to be re-keyed and merged."""
+
+    topic: str
+    """Topic to consume."""
+    signal: Signal
+    """What is on it."""
+    encoding: Literal["otlp_proto", "otlp_json"] = "otlp_proto"
+    """How it is encoded, in the Collector's words."""
+
+
+class Ingest(Settings):
+    """Receivers and their way to Kafka."""
+
+    grpc: GrpcReceiver = GrpcReceiver()
+    """OTLP/gRPC receiver."""
+    http: HttpReceiver = HttpReceiver()
+    """OTLP/HTTP receiver."""
+    sources: tuple[KafkaSource, ...] = ()
+    """Kafka topics to take in beside the ports."""
+    max_request: Size = Field(default=64 << 20, ge=1 << 10, le=1 << 30)
+    """Largest request after decompression."""
+    inflight_max: Size = Field(default=256 << 20, ge=1 << 20)
+    """Bytes received and not yet acknowledged by Kafka; above it requests are refused."""
+    retry_after: Duration = Field(default=1.0, gt=0, le=600)
+    """The retry hint that a refused client gets."""
+    linger: Duration = Field(default=0.02, ge=0, le=5)
+    """Small requests wait at most this long to share a message."""
+    partitioner: Literal["fnv1a", "murmur2"] = "fnv1a"
+    """Hash from id to partition: the Collector's FNV-1a, or Kafka's murmur2."""
+    tenant_header: str | None = None
+    """Request header that names the tenant; its messages are never mixed with others'."""
+    publish_timeout: Duration = Field(default=30.0, ge=0.1, le=600)
+    """A request that Kafka has not acknowledged by then is refused with a retry hint."""

@@ -1,0 +1,29 @@
+"""The configuration file as a whole. An empty file runs."""
+
+from __future__ import annotations
+
+from .base import Settings
+from .export import Export
+from .ingest import Ingest
+from .kafka import Kafka
+from .runtime import Runtime, Telemetry
+from .topics import Topics
+
+__all__ = ["Config"]
+
+
+class Config(Settings):
+    """Everything that can be set."""
+
+    kafka: Kafka = Kafka()
+    """The Kafka cluster and our clients of it."""
+    topics: Topics = Topics()
+    """Topic names and shapes."""
+    ingest: Ingest = Ingest()
+    """The ingest stage."""
+    export: Export = Export()
+    """The export stage."""
+    runtime: Runtime = Runtime()
+    """The host of every stage."""
+    telemetry: Telemetry = Telemetry()
+    """Logs, metrics and health of our own."""

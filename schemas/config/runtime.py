@@ -1,0 +1,53 @@
+"""The host of every stage: lanes, commits, health, metrics, logs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from .base import Settings
+from .ingest import split_endpoint
+from .units import Duration, Size
+
+__all__ = ["Runtime", "Telemetry"]
+
+
+class Runtime(Settings):
+    """Lanes and their lives."""
+
+    lane_max: Size = Field(default=8 << 20, ge=1 << 16, le=1 << 30)
+    """Bytes queued per partition before its fetching pauses."""
+    commit_interval: Duration = Field(default=1.0, gt=0, le=60)
+    """Finished offsets are committed this often."""
+    drain_timeout: Duration = Field(default=5.0, ge=0, le=300)
+    """What is in flight may finish for so long at a stop or a revocation."""
+    stop_timeout: Duration = Field(default=15.0, gt=0, le=600)
+    """A stop that takes longer ends the process with an error."""
+    idle_tick: Duration = Field(default=1.0, gt=0, le=60)
+    """A lane at the end of its partition gets a tick this often."""
+    retry_initial: Duration = Field(default=0.2, gt=0, le=60)
+    """First pause after a retryable failure in a lane."""
+    retry_maximum: Duration = Field(default=10.0, gt=0, le=600)
+    """Longest pause after retryable failures in a lane."""
+    restart_initial: Duration = Field(default=1.0, gt=0, le=60)
+    """A supervised process that died starts again after this pause, doubled each time."""
+    restart_maximum: Duration = Field(default=30.0, gt=0, le=600)
+    """Longest pause before a restart."""
+
+
+class Telemetry(Settings):
+    """What a stage says about itself."""
+
+    endpoint: str = "127.0.0.1:8888"
+    """Address of /metrics, /livez and /readyz, host:port; port 0 for a free one."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe log line that is written."""
+    log_format: Literal["auto", "console", "json"] = "auto"
+    """json for machines, console for people; auto looks whether standard error is a terminal."""
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_endpoint(cls, endpoint: str) -> str:
+        split_endpoint(endpoint)
+        return endpoint

@@ -1,0 +1,59 @@
+"""Names and shapes of our topics, as far as a user may set them."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from ..signals import Signal
+from .base import Settings
+from .units import Duration, Size
+
+__all__ = ["TopicNames", "Topics"]
+
+
+class TopicNames(Settings):
+    """What each topic is called on this cluster."""
+
+    spans: str = "otlp_spans"
+    """Traces as ExportTraceServiceRequest."""
+    metrics: str = "otlp_metrics"
+    """Metrics as ExportMetricsServiceRequest."""
+    logs: str = "otlp_logs"
+    """Logs as ExportLogsServiceRequest."""
+    deadletter: str = "deadletter"
+    """What could not be processed or was refused for good."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        names = list(self.model_dump().values())
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two topics are called {name!r}")
+            if not 0 < len(name) <= 249 or not all(c.isalnum() or c in "._-" for c in name):
+                raise ValueError(f"{name!r} is not a legal topic name")
+        return self
+
+    def of(self, signal: Signal) -> str:
+        """The topic on which receivers publish a signal."""
+        return {"traces": self.spans, "metrics": self.metrics, "logs": self.logs}[signal.value]
+
+
+class Topics(Settings):
+    """How topics are created."""
+
+    create: bool = True
+    """Create missing topics at start; without it a missing topic is an error."""
+    names: TopicNames = TopicNames()
+    """Topic names."""
+    partitions: int = Field(default=12, ge=1, le=10_000)
+    """Partitions of a telemetry topic; what stages scale by."""
+    replication_factor: int = Field(default=3, ge=1, le=15)
+    """Replicas wanted; fewer, with a warning, where the cluster has fewer brokers."""
+    retention: Duration = Field(default=86_400.0, ge=60)
+    """How long telemetry stays on the bus."""
+    deadletter_retention: Duration = Field(default=14 * 86_400.0, ge=60)
+    """How long the dead-letter topic keeps what it got."""
+    max_message: Size = Field(default=1_048_588, ge=10_000, le=100_000_000)
+    """max.message.bytes of our topics."""

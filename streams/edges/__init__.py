@@ -1,0 +1,1 @@
+"""The outside world: receivers, exporters, security, platform."""
