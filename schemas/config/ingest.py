@@ -98,5 +98,8 @@ class Ingest(Settings):
     """Hash from id to partition: the Collector's FNV-1a, or Kafka's murmur2."""
     tenant_header: str | None = None
     """Request header that names the tenant; its messages are never mixed with others'."""
-    publish_timeout: Duration = Field(default=30.0, ge=0.1, le=600)
-    """A request that Kafka has not acknowledged by then is refused with a retry hint."""
+    logs_partition_by: Literal["resource", "trace_id"] = "resource"
+    """What decides a log record's partition; trace_id only where a record has one."""
+    publish_timeout: Duration = Field(default=8.0, ge=0.1, le=600)
+    """A request that Kafka has not acknowledged by then is refused with a retry hint. Shorter
+    than the 10 s after which OpenTelemetry SDKs give up, so that they hear the reason."""
