@@ -1,0 +1,135 @@
+"""What no single section can know: settings that must fit together. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from itertools import combinations
+from urllib.parse import urlsplit
+
+from .export import Backend
+from .ingest import split_endpoint
+from .problems import Problem, hide_userinfo
+from .root import Config
+from .units import format_duration
+
+__all__ = ["cross_check"]
+
+
+def cross_check(config: Config) -> list[Problem]:
+    """Every contradiction in ``config``; empty when it can run."""
+    return [
+        *_messages_fit(config),
+        *_listeners_differ(config),
+        *_no_topic_feeds_itself(config),
+        *_pauses_grow(config),
+        *_backends_can_be_reached(config),
+    ]
+
+
+def _problem(path: str, message: str) -> Problem:
+    return Problem(tuple(path.split(".")), None, message)
+
+
+def _messages_fit(config: Config) -> Iterator[Problem]:
+    ours, theirs = config.kafka.producer.max_message, config.topics.max_message
+    if ours > theirs:
+        yield _problem(
+            "kafka.producer.max_message",
+            f"{ours} bytes is more than topics.max_message, {theirs} bytes: "
+            "brokers would refuse the largest messages",
+        )
+
+
+def _listeners(config: Config) -> Iterator[tuple[str, str]]:
+    if config.ingest.grpc.enabled:
+        yield "ingest.grpc.endpoint", config.ingest.grpc.endpoint
+    if config.ingest.http.enabled:
+        yield "ingest.http.endpoint", config.ingest.http.endpoint
+    yield "telemetry.endpoint", config.telemetry.endpoint
+
+
+def _listeners_differ(config: Config) -> Iterator[Problem]:
+    for (one, a), (other, b) in combinations(_listeners(config), 2):
+        (host_a, port_a), (host_b, port_b) = split_endpoint(a), split_endpoint(b)
+        if port_a == port_b != 0 and (host_a == host_b or _is_any(host_a) or _is_any(host_b)):
+            yield _problem(other, f"{b} is taken by {one}")
+
+
+def _is_any(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _no_topic_feeds_itself(config: Config) -> Iterator[Problem]:
+    ours = {name: key for key, name in config.topics.names.model_dump().items()}
+    seen: dict[str, int] = {}
+    for i, source in enumerate(config.ingest.sources):
+        location = ("ingest", "sources", i, "topic")
+        if source.topic in ours:
+            where = f"topics.names.{ours[source.topic]}"
+            yield Problem(location, None, f"{source.topic!r} is {where}: ingest would feed itself")
+        if source.topic in seen:
+            message = f"{source.topic!r} is ingest.sources[{seen[source.topic]}] already"
+            yield Problem(location, None, message)
+        seen.setdefault(source.topic, i)
+
+
+def _pauses_grow(config: Config) -> Iterator[Problem]:
+    runtime = config.runtime
+    pairs = [
+        ("runtime.retry", runtime.retry_initial, runtime.retry_maximum, "_initial", "_maximum"),
+        ("runtime.restart", runtime.restart_initial, runtime.restart_maximum, "_initial",
+         "_maximum"),
+    ]  # fmt: skip
+    pairs += [
+        (f"export.backends.{name}.retry", b.retry.initial, b.retry.maximum, ".initial", ".maximum")
+        for name, b in config.export.backends.items()
+    ]
+    for path, initial, maximum, first, last in pairs:
+        if initial > maximum:
+            yield _problem(
+                path + first,
+                f"{format_duration(initial)} is more than {path + last}, "
+                f"{format_duration(maximum)}",
+            )
+    if runtime.drain_timeout >= runtime.stop_timeout:
+        yield _problem(
+            "runtime.drain_timeout",
+            f"{format_duration(runtime.drain_timeout)} must be less than runtime.stop_timeout, "
+            f"{format_duration(runtime.stop_timeout)}, of which it is a part",
+        )
+
+
+def _backends_can_be_reached(config: Config) -> Iterator[Problem]:
+    for name, backend in config.export.backends.items():
+        location = ("export", "backends", name)
+        if not backend.signals:
+            yield Problem((*location, "signals"), None, "no signal would go to this backend")
+        wrong = _wrong_endpoint(backend)
+        if wrong:
+            shown = hide_userinfo(repr(backend.endpoint))
+            yield Problem((*location, "endpoint"), None, f"{shown} {wrong}")
+        elif backend.tls.enabled and backend.endpoint.startswith("http://"):
+            message = "says http:// (plain text) although tls.enabled is true"
+            yield Problem((*location, "endpoint"), None, message)
+
+
+def _wrong_endpoint(backend: Backend) -> str:
+    endpoint = backend.endpoint
+    if "://" not in endpoint:
+        try:
+            _, port = split_endpoint(endpoint)
+        except ValueError:
+            return "is neither host:port nor a URL"
+        return "" if port else "has no port"
+    try:
+        url = urlsplit(endpoint)
+        port = url.port or (443 if url.scheme == "https" else 80)
+    except ValueError as error:
+        return f"is no URL: {error}"
+    if url.scheme not in {"http", "https"} or not url.hostname or not port:
+        return "is no http or https URL with a host"
+    return ""

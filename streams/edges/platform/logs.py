@@ -1,0 +1,114 @@
+"""Structured logs: ours and the libraries', one format, and a limit on what libraries repeat.
+
+While a broker is away aiokafka writes 50 to 70 lines a second. Lines of loggers that are not
+ours are therefore limited per logger and level; the next line that passes tells how many did
+not, as ``suppressed``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import IO, Any
+
+import structlog
+
+from schemas.config import Telemetry
+
+__all__ = ["RateLimit", "configure_logs"]
+
+OURS = ("schemas", "streams", "topologies", "otlp_streams", "__main__")
+LINES_MAX = 5
+PERIOD_S = 10.0
+
+
+class RateLimit(logging.Filter):
+    """Lets ``lines_max`` lines of each foreign logger and level pass in ``period_s`` seconds."""
+
+    def __init__(
+        self,
+        lines_max: int = LINES_MAX,
+        period_s: float = PERIOD_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self.lines_max = lines_max
+        self.period_s = period_s
+        self._clock = clock
+        self._periods: dict[tuple[str, int], list[float]] = {}  # [start, passed, suppressed]
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line may pass; the first one of a period carries the count of the last."""
+        if record.name.partition(".")[0] in OURS:
+            return True
+        now = self._clock()
+        period = self._periods.setdefault((record.name, record.levelno), [now, 0, 0])
+        if now - period[0] >= self.period_s:
+            if period[2]:
+                record.suppressed = int(period[2])
+            period[:] = [now, 0, 0]
+        if period[1] >= self.lines_max:
+            period[2] += 1
+            return False
+        period[1] += 1
+        return True
+
+
+def configure_logs(telemetry: Telemetry, stream: IO[str] | None = None, **fields: str) -> None:
+    """Send every log line of this process to ``stream`` (standard error by default).
+
+    ``fields``, such as ``stage``, are added to each line.
+    """
+    stream = sys.stderr if stream is None else stream
+    as_json = telemetry.log_format == "json" or (
+        telemetry.log_format == "auto" and not stream.isatty()
+    )
+    colours = stream.isatty() or "FORCE_COLOR" in os.environ
+    constant = {name: value for name, value in fields.items() if value}
+
+    def add_fields(
+        _: Any, __: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        return {**event, **constant}
+
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(allow=["suppressed"]),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        add_fields,
+    ]
+    if as_json:
+        last: list[structlog.typing.Processor] = [
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(default=str),
+        ]
+    else:
+        last = [structlog.dev.ConsoleRenderer(colors=colours)]
+    handler = logging.StreamHandler(stream)
+    handler.addFilter(RateLimit())
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(telemetry.log_level.upper())
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.processors.StackInfoRenderer(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )

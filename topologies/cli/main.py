@@ -1,0 +1,68 @@
+"""``otlp-streams``: the commands, and what each kind of failure means to the shell.
+
+Exit codes (sysexits.h where it has one): 0 done; 1 a check that the command makes has failed;
+2 wrong use of the command line; 70 a defect or a stop that took too long; 75 something outside
+(Kafka, a backend) could not be reached, try again; 78 the configuration is wrong; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+
+import typer
+
+__all__ = ["app", "main"]
+
+EXIT_DEFECT = 70
+EXIT_TRY_AGAIN = 75
+EXIT_CONFIGURATION = 78
+EXIT_INTERRUPTED = 130
+
+_MODULES = ("run", "config", "kafka", "topics", "backend", "replay", "tap", "top", "demo")
+
+app = typer.Typer(
+    name="otlp-streams",
+    help="Stream-processing jobs that carry OpenTelemetry through Apache Kafka.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from streams.edges.platform.metrics import package_version
+
+    typer.echo(f"otlp-streams {package_version()}")
+
+
+for _module in _MODULES:
+    if find_spec(f"topologies.cli.{_module}"):
+        import_module(f"topologies.cli.{_module}").register(app)
+
+
+def main() -> None:
+    """Run the command line; expected failures end with one message and their exit code."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        from schemas.errors import ConfigurationError, OtlpStreamsError, RetryableError
+
+        if not isinstance(error, OtlpStreamsError):
+            raise
+        code = EXIT_DEFECT
+        if isinstance(error, ConfigurationError):
+            code = EXIT_CONFIGURATION
+        elif isinstance(error, RetryableError):
+            code = EXIT_TRY_AGAIN
+        sys.stderr.write(f"otlp-streams: {error}\n")
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""The stages by name, in the order in which telemetry passes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from schemas.config import Config
+from schemas.config.problems import nearest
+from schemas.errors import ConfigurationError
+
+__all__ = ["ALL", "expand"]
+
+ALL = "all"
+
+
+def expand(names: Iterable[str], config: Config) -> tuple[str, ...]:
+    """Stages to run: ``all`` and ``export`` become ``export:BACKEND`` for each backend.
+
+    Raises ConfigurationError for a name that is no stage of this configuration.
+    """
+    exports = [f"export:{name}" for name in config.export.backends]
+    groups = {ALL: ["ingest", *exports], "export": exports}
+    stages: dict[str, None] = {}
+    for name in names:
+        if name in groups:
+            stages.update(dict.fromkeys(groups[name]))
+        elif name in groups[ALL]:
+            stages[name] = None
+        else:
+            possible = [*groups, *groups[ALL]]
+            guess = nearest(name, possible)
+            hint = f"; did you mean {guess}?" if guess else f"; there are {', '.join(possible)}"
+            raise ConfigurationError(f"{name!r} is no stage{hint}")
+    return tuple(stages)
