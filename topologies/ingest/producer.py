@@ -95,8 +95,10 @@ class RenewedProducer:
             limit = producer._max_request_size
             raise MessageTooLarge("a message", len(value), f"topic {topic}", limit) from error
         except (KafkaError, ConnectionError, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and self._producer is producer:
-                raise
+            if isinstance(error, asyncio.CancelledError):
+                if self._producer is producer:
+                    raise
+                task.uncancel()  # ended by _renew, not by whoever waits for this task
             self._give_up(producer, error)
             raise BrokerUnavailable(f"Kafka did not take the message: {error!r}") from error
         finally:
