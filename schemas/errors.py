@@ -6,7 +6,8 @@
     │   ├── MalformedMessage        bytes that are not the message they should be
     │   ├── MessageTooLarge         beyond a size limit that has a name
     │   ├── UnsupportedEncoding     a compression or content type we do not speak
-    │   └── BackendRefused          a backend said no and a second try would hear the same
+    │   ├── BackendRefused          a backend said no and a second try would hear the same
+    │   └── RetriesExhausted        a backend did not take it in the time it was given
     └── RetryableError              the same call may succeed later; may say when
         ├── Overloaded              a bound of our own is reached
         ├── BrokerUnavailable       Kafka did not take it, or did not answer
@@ -28,6 +29,7 @@ __all__ = [
     "OtlpStreamsError",
     "Overloaded",
     "PermanentError",
+    "RetriesExhausted",
     "RetryableError",
     "UnsupportedEncoding",
 ]
@@ -82,6 +84,12 @@ class BackendRefused(PermanentError):
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+class RetriesExhausted(PermanentError):
+    """Retryable failures only, for as long as ``retry.max_elapsed`` allows."""
+
+    reason = "retries_exhausted"
 
 
 class RetryableError(OtlpStreamsError):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from ..signals import Signal
 from .base import Settings
@@ -12,6 +14,13 @@ from .security import ClientTls
 from .units import Duration, Size
 
 __all__ = ["Backend", "Export", "Retry"]
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
+_OUR_HEADERS = frozenset(
+    ("content-type", "content-encoding", "content-length", "host", "te", "transfer-encoding",
+     "accept-encoding", "user-agent", "connection")
+)  # fmt: skip
 
 
 class Retry(Settings):
@@ -59,7 +68,35 @@ class Backend(Settings):
             raise ValueError("compression zstd is for http; grpc speaks none and gzip")
         if self.protocol == "http" and not self.endpoint.startswith(("http://", "https://")):
             raise ValueError("an http endpoint begins with http:// or https://")
+        if self.protocol == "grpc" and self.tls.key_password is not None:
+            raise ValueError("gRPC reads keys without a password only; unset tls.key_password")
+        if self.protocol == "grpc" and not self.tls.verify_hostname:
+            raise ValueError("gRPC verifies the host name always; unset tls.verify_hostname")
         return self
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        url = urlsplit(self.endpoint if "://" in self.endpoint else f"//{self.endpoint}")
+        if url.scheme not in ("", "http", "https") or not url.hostname:
+            raise ValueError("an endpoint is http://host:port, https://host:port or host:port")
+        if url.username or url.password or url.query or url.fragment:
+            # Not repeated in the message: it may hold a secret.
+            raise ValueError("an endpoint has no user, query or fragment; use headers")
+        if self.protocol == "grpc" and (url.port is None or url.path.strip("/")):
+            raise ValueError("a grpc endpoint needs a port and has no path")
+        return self
+
+    @field_validator("headers")
+    @classmethod
+    def _sendable(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, value in headers.items():
+            if not _HEADER_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no header name")
+            if name.lower() in _OUR_HEADERS or name.lower().startswith("grpc-"):
+                raise ValueError(f"{name} is set by the exporter itself")
+            if not _HEADER_VALUE.fullmatch(value.get_secret_value()):
+                raise ValueError(f"the value of {name} has characters that no header may have")
+        return headers
 
 
 class Export(Settings):
