@@ -7,12 +7,14 @@ away, the token in hand is used for as long as it is good.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 from weakref import WeakKeyDictionary
 
+import aiohttp
 import structlog
 
 from schemas.errors import ConfigurationError, OtlpStreamsError, RetryableError
@@ -88,8 +90,6 @@ class ClientCredentials:
         self._renew_at_s = self._expires_at_s - margin_s
 
     async def _ask(self) -> dict[str, Any]:
-        import aiohttp
-
         form = {"grant_type": "client_credentials"}
         if self._oauth.scope:
             form["scope"] = self._oauth.scope
@@ -120,8 +120,6 @@ class ClientCredentials:
             raise TokenUnavailable(f"{self._where}: {type(error).__name__}") from None
 
     def _read(self, status: int, body: bytes) -> dict[str, Any]:
-        import json
-
         try:
             answer = json.loads(body)
         except ValueError:

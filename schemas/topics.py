@@ -1,0 +1,94 @@
+"""The topics of the project as data: what is on each, and how it must be set up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .config import Config
+from .signals import Signal
+
+__all__ = ["TopicSpec", "topic_specs"]
+
+_REQUESTS = {
+    Signal.TRACES: "ExportTraceServiceRequest",
+    Signal.METRICS: "ExportMetricsServiceRequest",
+    Signal.LOGS: "ExportLogsServiceRequest",
+}
+_HASHED = {
+    Signal.TRACES: "none; the hash of the trace id chooses the partition",
+    Signal.METRICS: "none; the hash of the resource chooses the partition",
+    Signal.LOGS: "none; the hash of the resource chooses the partition",
+}
+_OF = {Signal.TRACES: "Traces", Signal.METRICS: "Metrics", Signal.LOGS: "Logs"}
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """One topic: its settings, and what a reader finds on it."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    """Replicas wanted; a cluster with fewer brokers gives fewer."""
+    retention_s: float
+    """Seconds that messages are kept; of no effect on a compacted topic."""
+    cleanup_policy: Literal["delete", "compact"]
+    timestamp_type: Literal["LogAppendTime", "CreateTime"]
+    """Whose clock: the broker's, or the producer's."""
+    max_message_bytes: int
+    key: str
+    """What the message key is, in words."""
+    format: str
+    """What the message value is, in words."""
+    description: str
+
+    def settings(self, replication_factor: int | None = None) -> dict[str, str]:
+        """Topic configuration by Kafka's names, for the replication that is really there."""
+        settings = {
+            "cleanup.policy": self.cleanup_policy,
+            "max.message.bytes": str(self.max_message_bytes),
+            "message.timestamp.type": self.timestamp_type,
+        }
+        if self.cleanup_policy == "delete":
+            settings["retention.ms"] = str(round(self.retention_s * 1000))
+        if (replication_factor or self.replication_factor) >= 3:
+            settings["min.insync.replicas"] = "2"
+        return settings
+
+
+def topic_specs(config: Config) -> tuple[TopicSpec, ...]:
+    """Every topic that the stages of this configuration write or read, telemetry first."""
+    topics = config.topics
+    telemetry = tuple(
+        TopicSpec(
+            name=topics.names.of(signal),
+            partitions=topics.partitions,
+            replication_factor=topics.replication_factor,
+            retention_s=topics.retention,
+            cleanup_policy="delete",
+            # Time on the bus is the broker's: it never runs backwards within a partition, and
+            # a client's wrong clock cannot make retention delete what has just arrived.
+            timestamp_type="LogAppendTime",
+            max_message_bytes=topics.max_message,
+            key=_HASHED[signal],
+            format=f"{_REQUESTS[signal]}, protobuf (otlp_proto)",
+            description=f"{_OF[signal]} as received.",
+        )
+        for signal in Signal
+    )
+    deadletter = TopicSpec(
+        name=topics.names.deadletter,
+        partitions=topics.partitions,
+        replication_factor=topics.replication_factor,
+        retention_s=topics.deadletter_retention,
+        cleanup_policy="delete",
+        timestamp_type="LogAppendTime",
+        # Whatever fitted its own topic must fit here, with the headers that say why, and also
+        # when it comes from a producer that compressed it better than we do.
+        max_message_bytes=2 * topics.max_message,
+        key="the source message's",
+        format="the source message's bytes; headers deadletter.* say why and from where",
+        description="What could not be processed, or was refused for good.",
+    )
+    return (*telemetry, deadletter)

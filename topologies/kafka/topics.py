@@ -1,0 +1,276 @@
+"""Topics on the cluster beside topics as specified: create what is missing, say what differs.
+
+Nothing is ever shrunk, altered or deleted here: more partitions move keys to other places, and
+a setting that somebody changed by hand may have had a reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from schemas.config.units import format_duration
+from schemas.errors import BrokerUnavailable, ConfigurationError
+from schemas.topics import TopicSpec
+
+from .admin import open_admin
+from .clients import MESSAGE_OVERHEAD_BYTES
+from .connection import as_ours
+
+if TYPE_CHECKING:
+    from schemas.config import Kafka
+
+__all__ = [
+    "Difference",
+    "TopicReport",
+    "TopicState",
+    "check_topics",
+    "create_topics",
+    "ensure_topics",
+    "list_topics",
+]
+
+_SETTLE_TIMEOUT_S = 30.0
+_SHORT_RETENTION_S = 3600.0
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class TopicState:
+    """A topic as it is on the cluster."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    """Of the partition that has the fewest replicas."""
+    settings: Mapping[str, str]
+    """Effective configuration by Kafka's names, the broker's defaults included."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One setting of one topic that is not what the configuration asks for."""
+
+    topic: str
+    setting: str
+    wanted: str
+    actual: str
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {self.setting} is {self.actual}, wanted {self.wanted}"
+
+
+@dataclass(frozen=True)
+class TopicReport:
+    """What was found, and done."""
+
+    states: Mapping[str, TopicState]
+    """Topics that are there, by name."""
+    created: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+    """What works and yet deserves a look."""
+
+    @property
+    def fine(self) -> bool:
+        """Nothing is missing and nothing differs."""
+        return not self.missing and not self.differences
+
+
+async def list_topics(kafka: Kafka, names: Sequence[str]) -> dict[str, TopicState]:
+    """State of those of the named topics that exist.
+
+    Raises:
+        ConfigurationError, BrokerUnavailable: Kafka refuses us, or is away.
+    """
+    async with open_admin(kafka) as admin:
+        return await _states(admin, names)
+
+
+async def check_topics(kafka: Kafka, specs: Sequence[TopicSpec]) -> TopicReport:
+    """Compare; change nothing. Raises as :func:`list_topics`."""
+    async with open_admin(kafka) as admin:
+        brokers = await _brokers(admin)
+        states = await _states(admin, [spec.name for spec in specs])
+    return _report(kafka, specs, states, brokers)
+
+
+async def create_topics(kafka: Kafka, specs: Sequence[TopicSpec]) -> TopicReport:
+    """Create the missing topics, wait until their partitions have leaders, compare the rest.
+
+    Where the cluster has fewer brokers than replicas are wanted, there will be as many replicas
+    as brokers, and a warning. Raises as :func:`list_topics`.
+    """
+    async with open_admin(kafka) as admin:
+        brokers = await _brokers(admin)
+        names = [spec.name for spec in specs]
+        states = await _states(admin, names)
+        missing = [spec for spec in specs if spec.name not in states]
+        if missing:
+            created = await _create(admin, missing, brokers)
+            await _settle(admin, missing)
+            states = await _states(admin, names)
+        else:
+            created = ()
+    return _report(kafka, specs, states, brokers, created)
+
+
+async def ensure_topics(kafka: Kafka, specs: Sequence[TopicSpec], *, create: bool) -> TopicReport:
+    """What a stage does before it starts: create or demand its topics, log what differs.
+
+    Raises:
+        ConfigurationError: a topic is missing and ``create`` is off; or Kafka refuses us.
+        BrokerUnavailable: Kafka is away.
+    """
+    report = await (create_topics if create else check_topics)(kafka, specs)
+    if report.missing:
+        raise ConfigurationError(
+            f"topics are missing: {', '.join(report.missing)}. Create them with "
+            "`otlp-streams topics create`, or allow it at start with topics.create: true"
+        )
+    for name in report.created:
+        state = report.states[name]
+        _log.info("topic created", topic=name, partitions=state.partitions)
+    for difference in report.differences:
+        _log.warning("topic differs from the configuration", difference=str(difference))
+    for warning in report.warnings:
+        _log.warning("topics", warning=warning)
+    return report
+
+
+def _report(
+    kafka: Kafka,
+    specs: Sequence[TopicSpec],
+    states: Mapping[str, TopicState],
+    brokers: int,
+    created: tuple[str, ...] = (),
+) -> TopicReport:
+    differences: list[Difference] = []
+    warnings: list[str] = []
+    wanted = max((spec.replication_factor for spec in specs), default=1)
+    if wanted > brokers:
+        warnings.append(
+            f"{wanted} replicas are wanted and the cluster has {brokers} "
+            f"broker{'s' * (brokers != 1)}: a lost disk may lose data "
+            "(topics.replication_factor)"
+        )
+    largest = kafka.producer.max_message + MESSAGE_OVERHEAD_BYTES
+    for spec in specs:
+        if spec.cleanup_policy == "delete" and spec.retention_s < _SHORT_RETENTION_S:
+            warnings.append(
+                f"{spec.name}: what nobody could take within "
+                f"{format_duration(spec.retention_s)} is lost: Kafka is the only buffer (retention)"
+            )
+        state = states.get(spec.name)
+        if state is not None:
+            differences += _differences(spec, state, brokers)
+        actual = state.settings.get("max.message.bytes") if state else None
+        limit = int(actual or spec.max_message_bytes)
+        if limit < largest:
+            warnings.append(
+                f"{spec.name}: max.message.bytes is {limit}, and messages of "
+                f"kafka.producer.max_message may need {largest}: incompressible ones are refused"
+            )
+    missing = tuple(spec.name for spec in specs if spec.name not in states)
+    return TopicReport(states, created, missing, tuple(differences), tuple(warnings))
+
+
+def _differences(spec: TopicSpec, state: TopicState, brokers: int) -> list[Difference]:
+    replicas = min(spec.replication_factor, max(brokers, 1))
+    wanted = {
+        "partitions": str(spec.partitions),
+        "replication.factor": str(replicas),
+        **spec.settings(replicas),
+    }
+    actual = {
+        "partitions": str(state.partitions),
+        "replication.factor": str(state.replication_factor),
+        **state.settings,
+    }
+    return [
+        Difference(spec.name, setting, value, actual.get(setting, "unknown"))
+        for setting, value in wanted.items()
+        if actual.get(setting) != value
+    ]
+
+
+async def _brokers(admin: AIOKafkaAdminClient) -> int:
+    return len((await admin.describe_cluster())["brokers"])
+
+
+async def _states(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, TopicState]:
+    # All topics: to ask for one by name would create it where brokers create topics by themselves.
+    described = {
+        topic["topic"]: topic["partitions"]
+        for topic in await admin.describe_topics()
+        if topic["topic"] in names and not topic["error_code"]
+    }
+    settings = await _settings(admin, list(described))
+    return {
+        name: TopicState(
+            name=name,
+            partitions=len(partitions),
+            replication_factor=min((len(each["replicas"]) for each in partitions), default=0),
+            settings=settings[name],
+        )
+        for name, partitions in described.items()
+    }
+
+
+async def _settings(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    if not names:
+        return {}
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    found: dict[str, dict[str, str]] = {}
+    for answer in await admin.describe_configs(asked):
+        for code, message, _, name, entries in answer.resources:
+            if code:
+                raise as_ours(for_code(code)(message), f"configuration of topic {name}")
+            found[name] = {entry[0]: entry[1] or "" for entry in entries}
+    return found
+
+
+async def _create(
+    admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec], brokers: int
+) -> tuple[str, ...]:
+    new = []
+    for spec in specs:
+        replicas = min(spec.replication_factor, max(brokers, 1))
+        settings = spec.settings(replicas)
+        new.append(NewTopic(spec.name, spec.partitions, replicas, topic_configs=settings))
+    created: list[str] = []
+    for name, code, *message in (await admin.create_topics(new)).topic_errors:
+        error = for_code(code)
+        if not code:
+            created.append(name)
+        elif error is not TopicAlreadyExistsError:  # another process was quicker: just as well
+            raise as_ours(error(*message), f"topic {name} cannot be created")
+    return tuple(created)
+
+
+async def _settle(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
+    """Wait for leaders: the controller answers before the brokers know."""
+    waiting = {spec.name for spec in specs}
+    try:
+        async with asyncio.timeout(_SETTLE_TIMEOUT_S):
+            while True:
+                for topic in await admin.describe_topics():
+                    partitions = topic["partitions"]
+                    if partitions and all(each["leader"] >= 0 for each in partitions):
+                        waiting.discard(topic["topic"])
+                if not waiting:
+                    return
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise BrokerUnavailable(
+            f"new topics without a leader after {_SETTLE_TIMEOUT_S:g} s: {', '.join(waiting)}"
+        ) from None
