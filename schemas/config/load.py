@@ -33,6 +33,7 @@ _SECTION_WANTED = frozenset({"model_type", "dict_type", "tuple_type", "model_att
 _NODES_MAX = 100_000
 _DEPTH_MAX = 50
 _TAG = "tag:yaml.org,2002:"
+_TAGS = frozenset({"null", "bool", "int", "float", "str", "timestamp", "merge", "map", "seq"})
 
 
 def load(
@@ -140,6 +141,9 @@ class _Reading:
             if self._nodes <= _NODES_MAX or self._nodes == _NODES_MAX + 1:
                 self._complain(location[:1], node, "too large once its aliases are expanded")
             return None
+        if str(node.tag).removeprefix(_TAG) not in _TAGS:
+            self._complain(location, node, f"tag {node.tag!s} is not known here")
+            return None
         if isinstance(node, MappingNode):
             return dict(self._pairs(node, location))
         if isinstance(node, SequenceNode):
@@ -180,10 +184,7 @@ class _Reading:
             if value is not None and not isinstance(value, str):
                 self.texts[location] = str(node.value)
             return value
-        if kind == "timestamp":
-            return str(node.value)
-        self._complain(location, node, f"tag {kind!r} is not known here")
-        return None
+        return str(node.value)  # a timestamp or a merge sign: we have no use for either
 
     def _typed_again(self, text: str, location: Location) -> Any:
         """What ``text`` would be as a value in the file; text when it would not even parse."""

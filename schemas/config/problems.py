@@ -140,9 +140,12 @@ def _unknown(location: Location, value: Any) -> str:
 
 
 def _shown(location: Location, value: Any) -> str:
-    field = find(location)
+    field, section = find(location), model_at(location)
     if field is not None and is_secret(field):
         return MASK
+    # What was meant for a secret inside may stand where its section should.
+    if section is not None and any("secret" in s.kind for s in settings(section)):
+        return "" if isinstance(value, dict | list) else MASK
     return _cut(value)
 
 

@@ -50,7 +50,7 @@ def format_duration(seconds: float) -> str:
         factor = _DURATION_UNITS_S[unit]
         if seconds >= factor and abs(seconds / factor - round(seconds / factor)) < 1e-9:
             return f"{round(seconds / factor)}{unit}"
-    return f"{seconds:g}s"
+    return f"{seconds:.6f}".rstrip("0").rstrip(".") + "s"
 
 
 def format_size(size_bytes: int) -> str:

@@ -1,8 +1,6 @@
 """``otlp-streams``: the commands, and what each kind of failure means to the shell.
 
-Exit codes (sysexits.h where it has one): 0 done; 1 a check that the command makes has failed;
-2 wrong use of the command line; 70 a defect or a stop that took too long; 75 something outside
-(Kafka, a backend) could not be reached, try again; 78 the configuration is wrong; 130 Ctrl-C.
+The exit codes are those of ``topologies/exits.py``.
 """
 
 from __future__ import annotations
@@ -13,12 +11,15 @@ from importlib.util import find_spec
 
 import typer
 
+from topologies.exits import (
+    EXIT_CONFIGURATION,
+    EXIT_DEFECT,
+    EXIT_INTERRUPTED,
+    EXIT_TRY_AGAIN,
+)
+
 __all__ = ["app", "main"]
 
-EXIT_DEFECT = 70
-EXIT_TRY_AGAIN = 75
-EXIT_CONFIGURATION = 78
-EXIT_INTERRUPTED = 130
 
 _MODULES = ("run", "config", "kafka", "topics", "backend", "replay", "tap", "top", "demo")
 

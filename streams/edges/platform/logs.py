@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 import structlog
@@ -57,7 +57,11 @@ class RateLimit(logging.Filter):
         return True
 
 
-def configure_logs(telemetry: Telemetry, stream: IO[str] | None = None, **fields: str) -> None:
+def configure_logs(
+    telemetry: Telemetry,
+    fields: Mapping[str, str] | None = None,
+    stream: IO[str] | None = None,
+) -> None:
     """Send every log line of this process to ``stream`` (standard error by default).
 
     ``fields``, such as ``stage``, are added to each line.
@@ -67,7 +71,7 @@ def configure_logs(telemetry: Telemetry, stream: IO[str] | None = None, **fields
         telemetry.log_format == "auto" and not stream.isatty()
     )
     colours = stream.isatty() or "FORCE_COLOR" in os.environ
-    constant = {name: value for name, value in fields.items() if value}
+    constant = dict(fields or {})
 
     def add_fields(
         _: Any, __: str, event: structlog.typing.EventDict
