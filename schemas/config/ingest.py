@@ -42,6 +42,8 @@ class GrpcReceiver(_Listener):
     """Address to listen on, host:port; 0.0.0.0:4317 for every interface."""
     max_concurrent_requests: int = Field(default=256, ge=1, le=100_000)
     """Requests served at once; further ones are told RESOURCE_EXHAUSTED."""
+    request_timeout: Duration = Field(default=30.0, gt=0, le=3600)
+    """A client that has not sent its whole request by then is told DEADLINE_EXCEEDED."""
 
 
 class Cors(Settings):
@@ -64,6 +66,8 @@ class HttpReceiver(_Listener):
     """Browser clients."""
     request_timeout: Duration = Field(default=30.0, gt=0, le=3600)
     """A client that has not sent its whole request by then is cut off."""
+    idle_timeout: Duration = Field(default=120.0, gt=0, le=3600)
+    """A connection without a request is closed after this long."""
 
 
 class KafkaSource(Settings):

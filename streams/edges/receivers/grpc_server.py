@@ -1,0 +1,248 @@
+"""OTLP/gRPC: the Export methods of the three collector services, on raw bytes.
+
+Source: OTLP specification, section OTLP/gRPC.
+
+What is bounded, and by what:
+
+- bodies read and inflated: the shared :class:`Admission`. A call is refused before its message
+  is read when nothing is left of it.
+- one message: ``max_request_bytes``, compressed (by gRPC itself, while it arrives) and inflated
+  (here). gRPC would inflate a whole message before it looks at the size, so its decompression
+  is off and the handler gets the bytes as they came.
+- calls at once: ``max_concurrent_requests``; further ones are told RESOURCE_EXHAUSTED, with a
+  retry hint, unread.
+- messages that are still arriving lie in gRPC's own buffers, which no setting of its Python
+  API bounds together: at worst ``max_concurrent_requests`` times ``max_request_bytes``, for at
+  most ``request_timeout``.
+
+A call with a ``grpc-encoding`` that gRPC has no name for (zstd, snappy) is refused by gRPC itself
+before any handler, with INTERNAL; both INTERNAL and UNIMPLEMENTED mean "do not retry".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
+from typing import Any
+
+import grpc
+
+from schemas.config import GrpcReceiver
+from schemas.config.ingest import split_endpoint
+from schemas.errors import (
+    ConfigurationError,
+    MalformedMessage,
+    OtlpStreamsError,
+    Overloaded,
+)
+from schemas.signals import Signal
+from streams.edges.security import grpc_server_credentials
+
+from .acceptor import Accepted, Acceptor
+from .admission import Admission, Reservation
+from .answers import Refusal, TooSlow, refusal_of, success
+from .inflate import grpc_encoding, inflate
+from .metrics import ReceiverMetrics
+
+__all__ = ["GrpcServer"]
+
+_TRANSPORT = "grpc"
+_UNREAD_BYTES = 4096
+"""Reserved for a message before its size is known; a full admission refuses it unread."""
+
+_HANDSHAKE_MS = 20_000
+_KEEPALIVE_MS = 60_000
+_KEEPALIVE_TIMEOUT_MS = 20_000
+_PING_INTERVAL_MIN_MS = 10_000
+
+_log = logging.getLogger(__name__)
+
+_Context = grpc.aio.ServicerContext[bytes, bytes]
+_Method = Callable[[Any, _Context], Awaitable[bytes]]
+
+
+class GrpcServer:
+    """An OTLP/gRPC server.
+
+    Args:
+        settings: address, TLS, limits.
+        acceptor: takes each request, see :data:`Acceptor`.
+        max_request_bytes: largest message, before and after decompression.
+        admission: the bound shared with the other server.
+        metrics: where requests are counted.
+        reuse_port: let other processes listen on the same port (SO_REUSEPORT).
+    """
+
+    def __init__(
+        self,
+        settings: GrpcReceiver,
+        acceptor: Acceptor,
+        *,
+        max_request_bytes: int,
+        admission: Admission,
+        metrics: ReceiverMetrics,
+        reuse_port: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._acceptor = acceptor
+        self._max_request_bytes = max_request_bytes
+        self._admission = admission
+        self._metrics = metrics
+        self._reuse_port = reuse_port
+        self._server: grpc.aio.Server | None = None
+        self._port = 0
+        self._calls = 0
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on, once started."""
+        return self._port
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            ConfigurationError: the address or the TLS files cannot be used.
+        """
+        server = grpc.aio.server(
+            options=[
+                ("grpc.max_receive_message_length", self._max_request_bytes),
+                ("grpc.per_message_decompression", 0),
+                ("grpc.so_reuseport", int(self._reuse_port)),
+                # Half-open connections: no handshake, or no answer to our ping, and they are cut.
+                ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
+                ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
+                ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+                # Clients may keep idle connections alive without being told to calm down.
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", _PING_INTERVAL_MIN_MS),
+            ]
+        )
+        server.add_generic_rpc_handlers((_Methods({s: self._method(s) for s in Signal}),))
+        host, port = split_endpoint(self._settings.endpoint)
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            if self._settings.tls is None:
+                self._port = server.add_insecure_port(address)
+            else:
+                credentials = grpc_server_credentials(self._settings.tls)
+                self._port = server.add_secure_port(address, credentials)
+        except RuntimeError:
+            raise ConfigurationError(
+                f"ingest.grpc.endpoint: cannot listen on {self._settings.endpoint}"
+            ) from None
+        await server.start()
+        self._server = server
+        self._metrics.watch(self._admission)
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more calls; those under way have ``grace_s`` to finish."""
+        if self._server is not None:
+            await self._server.stop(grace_s)
+            self._server = None
+
+    def _method(self, signal: Signal) -> _Method:
+        async def export(_: Any, context: _Context) -> bytes:
+            return await self._export(signal, context)
+
+        return export
+
+    async def _export(self, signal: Signal, context: _Context) -> bytes:
+        started = perf_counter()
+        code = grpc.StatusCode.CANCELLED
+        self._calls += 1
+        try:
+            with self._admission.reservation() as reservation:
+                try:
+                    accepted = await self._serve(signal, context, reservation)
+                    answer = success(signal, accepted)
+                    code = grpc.StatusCode.OK
+                except Exception as error:
+                    # One bad request must never end the server: whatever it is, it is answered.
+                    refusal = self._refusal(error, signal)
+                    code = refusal.grpc
+                    self._metrics.refusal(signal, _TRANSPORT, refusal.reason)
+                    await context.abort(
+                        refusal.grpc,
+                        refusal.message,
+                        (("grpc-status-details-bin", refusal.status().SerializeToString()),),
+                    )
+                return answer
+        finally:
+            self._calls -= 1
+            self._metrics.answered(signal, _TRANSPORT, code.name, perf_counter() - started)
+
+    async def _serve(self, signal: Signal, context: _Context, reservation: Reservation) -> Accepted:
+        """From an unread call to the acceptor's word.
+
+        1. refuse unread if there are too many calls or no room
+        2. read the message, as it came
+        3. reserve its room; inflate
+        4. hand it on
+        """
+        if self._calls > self._settings.max_concurrent_requests:
+            raise Overloaded(
+                "ingest.grpc.max_concurrent_requests is reached", self._admission.retry_after_s
+            )
+        reservation.grow(_UNREAD_BYTES)
+        try:
+            async with asyncio.timeout(self._settings.request_timeout):
+                data = await context.read()
+        except TimeoutError:
+            raise TooSlow("ingest.grpc.request_timeout") from None
+        if not isinstance(data, bytes):
+            raise MalformedMessage("the call carries no message")
+        reservation.grow(len(data))
+        body = await self._inflate(data, reservation)
+        self._metrics.received(signal, _TRANSPORT, len(data), len(body))
+        accepted = await self._acceptor(signal, body, _headers(context))
+        if accepted.rejected:
+            self._metrics.rejected(signal, _TRANSPORT, accepted.rejected)
+        return accepted
+
+    async def _inflate(self, data: bytes, reservation: Reservation) -> bytes:
+        encoding = grpc_encoding(data)
+        before_bytes = reservation.size_bytes
+        try:
+            return await inflate(
+                data, encoding, max_bytes=self._max_request_bytes, reservation=reservation
+            )
+        except MalformedMessage:
+            if encoding != "deflate":
+                raise
+            # Looked like zlib and was not: an uncompressed message that begins oddly.
+            reservation.shrink(reservation.size_bytes - before_bytes)
+            return data
+
+    def _refusal(self, error: Exception, signal: Signal) -> Refusal:
+        if not isinstance(error, OtlpStreamsError):
+            _log.error("a %s request failed", signal.value, exc_info=error)
+        return refusal_of(error)
+
+
+class _Methods(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not subscriptable at run time
+    """Export methods by path.
+
+    Streaming on the request's side only so that a call can be refused before gRPC reads its
+    message.
+    """
+
+    def __init__(self, methods: Mapping[Signal, _Method]) -> None:
+        self._handlers = {
+            signal.grpc_method: grpc.stream_unary_rpc_method_handler(method)
+            for signal, method in methods.items()
+        }
+
+    def service(
+        self, details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[bytes, bytes] | None:
+        return self._handlers.get(details.method)
+
+
+def _headers(context: _Context) -> dict[str, str]:
+    """Metadata that is text; names are lower-case in HTTP/2."""
+    return {
+        name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)
+    }
