@@ -72,6 +72,8 @@ class ConsumerSettings(Settings):
     """Heartbeats are sent this often."""
     fetch_max: Size = Field(default=1 << 20, ge=1 << 14, le=1 << 28)
     """Bytes of one partition in one fetch."""
+    fetch_response_max: Size = Field(default=16 << 20, ge=1 << 14, le=1 << 30)
+    """Bytes of all partitions of a broker in one fetch."""
     fetch_wait: Duration = Field(default=0.25, gt=0, le=10)
     """A broker without news answers after this time."""
     max_poll_records: int = Field(default=16, ge=1, le=10_000)

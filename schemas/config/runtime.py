@@ -17,7 +17,12 @@ class Runtime(Settings):
     """Lanes and their lives."""
 
     lane_max: Size = Field(default=8 << 20, ge=1 << 16, le=1 << 30)
-    """Bytes queued per partition before its fetching pauses."""
+    """Bytes queued and in flight per partition before its fetching pauses."""
+    lanes_max: Size = Field(default=128 << 20, ge=1 << 20, le=64 << 30)
+    """The same over all partitions of a stage in a process: many partitions get less each."""
+    ahead_max: int = Field(default=10_000, ge=1, le=10_000_000)
+    """Messages of a partition finished ahead of an unfinished one before it takes no more; what
+    is read again after a crash."""
     commit_interval: Duration = Field(default=1.0, gt=0, le=60)
     """Finished offsets are committed this often."""
     drain_timeout: Duration = Field(default=5.0, ge=0, le=300)

@@ -1,0 +1,114 @@
+"""A worker process for the runtime's tests: ``python -m tests.broker.runtime_worker FILE``.
+
+FILE is JSON: config, topics, done (where finished messages are written), kind, and knobs.
+A message's value is its id, blanks, and words that tell what shall become of it:
+``poison`` is refused for good, ``fatal`` is a defect, ``flaky:N`` fails N times, ``slow:S``
+takes S seconds. Each finished message is one line: topic, partition, offset, id, size of its call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import random
+import resource
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from schemas.batches import Batch, Record
+from schemas.config import Config
+from schemas.errors import BackendRefused, BackendUnavailable, MalformedMessage
+from topologies.runtime import Stage, serve
+
+
+class RecordingSink:
+    def __init__(self, done: int, knobs: dict[str, Any]) -> None:
+        self._done = done
+        self._knobs = knobs
+        self._tries: Counter[int] = Counter()
+        self._rng = random.Random(os.getpid())
+
+    async def deliver(self, batches: Sequence[Batch]) -> None:
+        if delay := self._knobs.get("delay_s", 0.0):
+            await asyncio.sleep(self._rng.uniform(0, 2 * delay))
+        for batch in batches:
+            await self._obey(batch)
+        lines = "".join(
+            f"{b.topic} {b.partition} {b.offset} {ident(b)} {len(batches)}\n" for b in batches
+        )
+        os.write(self._done, lines.encode())
+
+    async def _obey(self, batch: Batch) -> None:
+        for word in batch.value[:200].decode("latin1").split()[1:]:
+            verb, _, number = word.partition(":")
+            if verb == "poison":
+                raise BackendRefused("no such tenant é", "400")
+            if verb == "fatal":
+                raise KeyError("a defect of the test")
+            if verb == "slow":
+                await asyncio.sleep(float(number))
+            if verb == "flaky":
+                self._tries[batch.offset] += 1
+                if self._tries[batch.offset] <= int(number):
+                    raise BackendUnavailable("not now")
+
+
+class CopyingOperator:
+    def __init__(self, output: str, partition: int, ticks: Path) -> None:
+        self._output = output
+        self._partition = partition
+        self._ticks = ticks
+
+    def process(self, batch: Batch) -> Sequence[Record]:
+        if b" poison" in batch.value[:200]:
+            raise MalformedMessage("bad wire type", 7)
+        value = ident(batch).encode()
+        return [Record(self._output, value + b" a", self._partition, b"k", batch.headers),
+                Record(self._output, value + b" b", self._partition)]  # fmt: skip
+
+    def tick(self, now_ms: int) -> Sequence[Record]:
+        with self._ticks.open("a") as file:
+            file.write(f"{self._partition} {now_ms}\n")
+        return []
+
+
+def ident(batch: Batch) -> str:
+    return batch.value[:200].decode("latin1").split()[0]
+
+
+def main() -> None:
+    order = json.loads(Path(sys.argv[1]).read_text())
+    logging.basicConfig(level="INFO", format="%(asctime)s %(process)d %(name)s %(message)s")
+    done = os.open(order["done"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    config = Config.model_validate(order["config"])
+    knobs = order.get("knobs", {})
+    common = {
+        "name": "test",
+        "topics": tuple(order["topics"]),
+        "max_inflight": knobs.get("max_inflight", 4),
+        "merge_max_bytes": knobs.get("merge_max_bytes", 0),
+    }
+    if output := order.get("output"):
+        ticks = Path(order["done"]).with_suffix(".ticks")
+        stage = Stage(
+            operator=lambda _, partition: CopyingOperator(output, partition, ticks),
+            outputs=(output,),
+            **common,
+        )
+    else:
+        stage = Stage(sink=lambda _t, _p: RecordingSink(done, knobs), **common)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(stage, config))
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    print(json.dumps({"rss_kb": usage.ru_maxrss, "cpu_s": usage.ru_utime + usage.ru_stime}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,295 @@
+"""What one call of a sink or an operator goes through: tries, pauses, the dead-letter topic.
+
+Errors are answered as stage.py says. A pause is the other side's wish if it had one, else
+exponential between half and all of ``initial x 2^n``; never longer than ``runtime.retry_maximum``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from schemas.batches import Batch, Record
+from schemas.errors import MessageTooLarge, PermanentError, RetryableError
+
+from .clock import Clock
+from .deadletter import without_value
+from .metrics import LaneCounts
+from .stage import Operator, Sink
+
+__all__ = ["Backoff", "Calls", "OperatorCalls", "Publisher", "Receipt", "SinkCalls"]
+
+_log = logging.getLogger(__name__)
+
+
+class Receipt(Protocol):
+    """Records handed to Kafka; see outbox.py."""
+
+    unacknowledged: list[Record]
+
+    async def acknowledged(self) -> None:
+        """Return when all are acknowledged, or raise."""
+        ...
+
+
+class Publisher(Protocol):
+    """The way to Kafka; see outbox.py."""
+
+    async def enqueue(self, records: Sequence[Record]) -> Receipt:
+        """Hand records over, in order."""
+        ...
+
+
+class Backoff(NamedTuple):
+    """Pauses between tries, in seconds."""
+
+    initial_s: float
+    maximum_s: float
+
+    def pause_s(self, failures: int, hint_s: float | None, jitter: float) -> float:
+        """Pause after the ``failures``-th failure in a row, counted from 1."""
+        if hint_s is not None:
+            return min(max(hint_s, 0.0), self.maximum_s)
+        ceiling = min(self.maximum_s, self.initial_s * 2.0 ** min(failures - 1, 60))
+        return ceiling * (0.5 + 0.5 * jitter)
+
+
+class Calls:
+    """The gate that a freeze closes, and the retry loop; shared by sinks and operators."""
+
+    merges = False
+    """A call takes several batches."""
+    ticks = False
+    """Idle partitions want ticks."""
+
+    def __init__(
+        self,
+        *,
+        publisher: Publisher,
+        dead_letter: Callable[[Batch, PermanentError], Record],
+        backoff: Backoff,
+        clock: Clock,
+        counts: LaneCounts,
+    ) -> None:
+        self._publisher = publisher
+        self._dead_letter = dead_letter
+        self._backoff = backoff
+        self._clock = clock
+        self._counts = counts
+        self._open = asyncio.Event()
+        self._open.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._running = 0
+        self._failing = 0
+
+    def freeze(self) -> None:
+        """Let no further try begin."""
+        self._open.clear()
+
+    def thaw(self) -> None:
+        """Let tries begin again."""
+        self._open.set()
+
+    async def unfrozen(self) -> None:
+        """Wait for :meth:`thaw`."""
+        await self._open.wait()
+
+    async def idle(self) -> None:
+        """Wait until no try runs."""
+        await self._idle.wait()
+
+    async def begin(self, group: Sequence[Batch]) -> Awaitable[None]:
+        """Start on a group; what is returned ends when the group is finished."""
+        raise NotImplementedError
+
+    async def tick(self, now_ms: int) -> Awaitable[None]:
+        """Let an operator know that the partition is idle."""
+        raise NotImplementedError
+
+    def _enter(self) -> None:
+        self._running += 1
+        self._idle.clear()
+
+    def _leave(self) -> None:
+        self._running -= 1
+        if not self._running:
+            self._idle.set()
+
+    async def _retrying(
+        self, attempt: Callable[[], Awaitable[None]], *, entered: bool = False
+    ) -> None:
+        """Try until it is no RetryableError. ``entered``: the first try is counted already."""
+        failures = 0
+        try:
+            while True:
+                if not entered:
+                    await self._open.wait()
+                    self._enter()
+                entered = False
+                try:
+                    await attempt()
+                except RetryableError as error:
+                    failures += 1
+                    pause_s = self._failed(error, failures)
+                else:
+                    return
+                finally:
+                    self._leave()
+                await self._clock.sleep(pause_s)
+        finally:
+            self._failing -= failures > 0
+
+    def _failed(self, error: RetryableError, failures: int) -> float:
+        self._counts.retries += 1
+        pause_s = self._backoff.pause_s(failures, error.retry_after_s, self._clock.jitter())
+        if failures == 1:
+            if not self._failing:
+                _log.warning("will try again in %.1f s: %s", pause_s, error)
+            self._failing += 1
+        return pause_s
+
+    async def _bury(self, batch: Batch, error: PermanentError) -> None:
+        record = self._dead_letter(batch, error)
+
+        async def attempt() -> None:
+            await (await self._publisher.enqueue([record])).acknowledged()
+
+        try:
+            await self._retrying(attempt)
+        except MessageTooLarge:
+            record = without_value(record)
+            await self._retrying(attempt)
+        self._counts.dead_letters[error.reason] += 1
+        _log.warning(
+            "dead letter: %s partition %d offset %d: %s",
+            batch.topic, batch.partition, batch.offset, error,
+        )  # fmt: skip
+
+
+class SinkCalls(Calls):
+    """Calls of a sink; one takes as many batches as the lane merges."""
+
+    merges = True
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        publisher: Publisher,
+        dead_letter: Callable[[Batch, PermanentError], Record],
+        backoff: Backoff,
+        clock: Clock,
+        counts: LaneCounts,
+    ) -> None:
+        super().__init__(
+            publisher=publisher,
+            dead_letter=dead_letter,
+            backoff=backoff,
+            clock=clock,
+            counts=counts,
+        )
+        self._sink = sink
+
+    async def begin(self, group: Sequence[Batch]) -> Awaitable[None]:
+        """Deliver a group."""
+        return self._deliver(group)
+
+    async def _deliver(self, group: Sequence[Batch]) -> None:
+        async def attempt() -> None:
+            self._counts.calls += 1
+            await self._sink.deliver(group)
+
+        try:
+            await self._retrying(attempt)
+        except PermanentError as error:
+            if len(group) == 1:
+                await self._bury(group[0], error)
+                return
+            for batch in group:
+                await self._deliver([batch])
+        else:
+            self._counts.messages_out += len(group)
+            self._counts.bytes_out += sum(len(batch.value) for batch in group)
+
+
+class OperatorCalls(Calls):
+    """Calls of an operator; its records keep the order of its batches."""
+
+    ticks = True
+
+    def __init__(
+        self,
+        operator: Operator,
+        *,
+        publisher: Publisher,
+        dead_letter: Callable[[Batch, PermanentError], Record],
+        backoff: Backoff,
+        clock: Clock,
+        counts: LaneCounts,
+    ) -> None:
+        super().__init__(
+            publisher=publisher,
+            dead_letter=dead_letter,
+            backoff=backoff,
+            clock=clock,
+            counts=counts,
+        )
+        self._operator = operator
+
+    async def begin(self, group: Sequence[Batch]) -> Awaitable[None]:
+        """Process one batch and hand its records over before the next one's."""
+        (batch,) = group
+        records: Sequence[Record] = ()
+
+        async def attempt() -> None:
+            nonlocal records
+            self._counts.calls += 1
+            records = self._operator.process(batch)
+
+        try:
+            await self._retrying(attempt)
+        except PermanentError as error:
+            return self._bury(batch, error)
+        return self._settle(batch, await self._send(records))
+
+    async def tick(self, now_ms: int) -> Awaitable[None]:
+        """Process a tick; it belongs to no batch, so that no error of it can be answered."""
+        return await self._send(self._operator.tick(now_ms))
+
+    async def _settle(self, batch: Batch, sent: Awaitable[None]) -> None:
+        try:
+            await sent
+        except PermanentError as error:
+            await self._bury(batch, error)
+
+    async def _send(self, records: Sequence[Record]) -> Awaitable[None]:
+        if not records:
+            return _nothing()
+        self._enter()
+        try:
+            receipt = await self._publisher.enqueue(records)
+        except BaseException:
+            self._leave()
+            raise
+        return self._acknowledge(records, receipt)
+
+    async def _acknowledge(self, records: Sequence[Record], receipt: Receipt) -> None:
+        first = True
+
+        async def attempt() -> None:
+            nonlocal first, receipt
+            if not first:
+                receipt = await self._publisher.enqueue(receipt.unacknowledged)
+            first = False
+            await receipt.acknowledged()
+
+        await self._retrying(attempt, entered=True)
+        self._counts.messages_out += len(records)
+        self._counts.bytes_out += sum(len(record.value) for record in records)
+
+
+async def _nothing() -> None:
+    pass

@@ -1,0 +1,331 @@
+"""The host of one stage: lanes for the partitions that the group assigns, from start to stop.
+
+A rebalance, step by step (eager protocol, sticky assignor; Faust calls in this order):
+
+1. *revoked*: freeze all lanes; wait for running calls, at most ``drain_timeout`` and half a
+   session; commit while the old generation still may; commit nothing from here on.
+2. *assigned*, more than once per generation: a lane whose partition came back with the very
+   next generation goes on, queue and operator and all, for nobody else had the partition. It
+   is read on after its last delivered message. All other lanes close; new ones begin at the
+   committed offset.
+3. A message of another generation, or one that came already, is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from schemas.batches import Batch, Record
+from schemas.config import Config
+from schemas.errors import PermanentError
+
+from .calls import Backoff, OperatorCalls, SinkCalls
+from .clock import Clock, SystemClock
+from .deadletter import dead_letter
+from .faust_app import TP, create_app
+from .lane import Lane, LaneLimits
+from .metrics import HostCounts, LaneCounts, LaneState
+from .stage import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .calls import Publisher
+    from .ledger import Ledger
+
+__all__ = ["Host"]
+
+LANE_MIN_BYTES = 1 << 16
+"""Least share of ``runtime.lanes_max``."""
+
+_log = logging.getLogger(__name__)
+
+
+class Host:
+    """Runs one stage in this process's event loop.
+
+    Args:
+        stage: what to run.
+        config: the whole configuration.
+        publisher: the way to Kafka for records and dead letters; may be shared.
+        fatal: called with a defect; must end the process at once.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        config: Config,
+        *,
+        publisher: Publisher,
+        fatal: Callable[[BaseException], None],
+        clock: Clock | None = None,
+    ) -> None:
+        self.stage = stage
+        self.group = f"{config.kafka.group_prefix}.{stage.name}"
+        self.topic_counts = {topic: LaneCounts() for topic in stage.topics}
+        self.host_counts = HostCounts()
+        self._config = config
+        self._publisher = publisher
+        self._fatal = fatal
+        self._clock = clock or SystemClock()
+        self._lanes: dict[TP, Lane] = {}
+        self._generation: int | None = None
+        self._stopping = False
+        self._checks: set[asyncio.Task[None]] = set()
+        self._app = create_app(self.group, stage.topics, config.kafka, config.runtime, self)
+        runtime = config.runtime
+        self._drain_s = min(runtime.drain_timeout, config.kafka.consumer.session_timeout / 2)
+
+    # --- for whoever runs it
+
+    @property
+    def stage_name(self) -> str:
+        """Name of the stage."""
+        return self.stage.name
+
+    @property
+    def assigned(self) -> bool:
+        """The group has assigned partitions, or has none for us, and no rebalance is under way."""
+        return self._generation is not None and not self._app.rebalancing
+
+    @property
+    def ready(self) -> bool:
+        """Assigned, and the group's coordinator answers."""
+        return not self.unready
+
+    @property
+    def unready(self) -> str:
+        """Why not :attr:`ready`, for people; empty if it is."""
+        if self._stopping:
+            return "stopping"
+        if not self.assigned:
+            return "no partitions assigned yet"
+        if not self._app.consumer._thread.coordinated:
+            return "Kafka does not answer"
+        return ""
+
+    async def start(self) -> None:
+        """Join the group. The topics must exist and a broker must answer (see preflight.py)."""
+        await self._app.start()
+
+    async def crashed(self) -> BaseException | None:
+        """Wait until Faust itself has crashed, which no lane would notice; its reason."""
+        await self._app._crashed.wait()
+        reason: BaseException | None = self._app.crash_reason
+        return reason
+
+    async def stop(self) -> None:
+        """Finish what runs, for at most ``drain_timeout``; commit; leave the group."""
+        self._stopping = True
+        lanes = list(self._lanes.values())
+        await self._drain(lanes, self._config.runtime.drain_timeout)
+        await self._app.consumer.commit_now()
+        for lane in lanes:
+            lane.close()
+        self._lanes.clear()
+        await self._app.stop()
+
+    def lane_states(self) -> Iterable[LaneState]:
+        """The lanes as they are."""
+        for lane in self._lanes.values():
+            yield LaneState(
+                lane.topic, lane.partition, self._lag(lane), lane.bytes, lane.inflight, lane.full
+            )
+
+    # --- for Faust (faust_app.FaustHost)
+
+    def intake(self, message: Any) -> None:
+        """A message from the agent: to its lane, unless it is of another time."""
+        if self._stopping or message.generation_id != self._app.consumer_generation_id:
+            return
+        lane = self._lanes.get(TP(message.topic, message.partition))
+        if lane is None or lane.generation != message.generation_id:
+            return
+        headers = tuple((name, value or b"") for name, value in message.headers or ())
+        lane.put(
+            Batch(
+                message.topic,
+                message.partition,
+                message.offset,
+                round((message.timestamp or 0.0) * 1000),
+                message.key,
+                message.value or b"",
+                headers,
+            )
+        )
+
+    async def on_revoked(self) -> None:
+        """Step 1."""
+        await self._drain(list(self._lanes.values()), self._drain_s)
+
+    async def on_assigned(self, assigned: set[TP], generation: int) -> dict[TP, int]:
+        """Step 2."""
+        if self._stopping:
+            return {}
+        fresh = self._generation != generation
+        for tp, lane in list(self._lanes.items()):
+            comes_back = tp in assigned and lane.generation in (generation, generation - 1)
+            if not comes_back:
+                lane.close()
+                del self._lanes[tp]
+        kept = len(self._lanes)
+        limit_bytes = self._limit_bytes(len(assigned))
+        for tp in assigned:
+            if tp in self._lanes:
+                lane = self._lanes[tp]
+                lane.generation = generation
+                lane.limit_bytes = limit_bytes
+                lane.thaw()
+            else:
+                self._lanes[tp] = self._new_lane(tp, generation, limit_bytes)
+        if fresh:
+            self.host_counts.rebalances += self._generation is not None
+            self._generation = generation
+            _log.info(
+                "%s: generation %d, %d partitions, %d of them as before",
+                self.group, generation, len(assigned), kept,
+            )  # fmt: skip
+            self._check_retention(assigned)
+        lanes = self._lanes.items()
+        return {tp: at for tp, lane in lanes if (at := lane.ledger.next_offset) is not None}
+
+    def full_partitions(self) -> list[TP]:
+        """Partitions that are not to be fetched now."""
+        return [tp for tp, lane in self._lanes.items() if lane.full]
+
+    def ledgers(self) -> Mapping[TP, Ledger]:
+        """What may be committed."""
+        return {tp: lane.ledger for tp, lane in self._lanes.items()}
+
+    def committed(self, seconds: float) -> None:
+        """A commit took so long."""
+        self.host_counts.commits.observe(seconds)
+
+    # --- for lanes (lane.LanePort)
+
+    def lane_full(self, lane: Lane) -> None:
+        """Fetch no more of this partition."""
+        self._app.consumer.on_buffer_full(TP(lane.topic, lane.partition))
+
+    def lane_drained(self, lane: Lane) -> None:
+        """Fetch again, if the partition is still this lane's."""
+        tp = TP(lane.topic, lane.partition)
+        if self._lanes.get(tp) is lane:
+            self._app.consumer.on_buffer_drop(tp)
+
+    def at_end(self, lane: Lane) -> bool:
+        """The broker has said lately that this partition has nothing more."""
+        answer = self._answered(lane)
+        if answer is None or self._app.rebalancing:
+            return False
+        position, end, unix_s = answer
+        consumer = self._config.kafka.consumer
+        lately_s = self._config.runtime.idle_tick + 2 * consumer.fetch_wait
+        return position >= end and self._clock.unix_ns() / 1e9 - unix_s <= lately_s
+
+    def fatal(self, error: BaseException) -> None:
+        """A defect: nothing may be finished or committed from here on."""
+        for lane in self._lanes.values():
+            lane.ledger.closed = True
+        self._fatal(error)
+
+    # --- inside
+
+    async def _drain(self, lanes: list[Lane], timeout_s: float) -> None:
+        for lane in lanes:
+            lane.freeze()
+        if not lanes:
+            return
+        waits = [asyncio.ensure_future(lane.drained()) for lane in lanes]
+        _, late = await asyncio.wait(waits, timeout=timeout_s)
+        for wait in late:
+            wait.cancel()
+        if late:
+            _log.warning("%s: %d partitions still busy, not waited for", self.group, len(late))
+        # Calls that just returned have yet to tell their ledgers.
+        await asyncio.sleep(0)
+
+    def _limit_bytes(self, partitions: int) -> int:
+        runtime = self._config.runtime
+        share = runtime.lanes_max // max(1, partitions)
+        return max(LANE_MIN_BYTES, min(runtime.lane_max, share))
+
+    def _new_lane(self, tp: TP, generation: int, limit_bytes: int) -> Lane:
+        stage, runtime = self.stage, self._config.runtime
+        counts = self.topic_counts[tp.topic]
+        common: dict[str, Any] = {
+            "publisher": self._publisher,
+            "dead_letter": self._dead_letter,
+            "backoff": Backoff(runtime.retry_initial, runtime.retry_maximum),
+            "clock": self._clock,
+            "counts": counts,
+        }
+        calls: SinkCalls | OperatorCalls
+        if stage.sink is not None:
+            calls = SinkCalls(stage.sink(tp.topic, tp.partition), **common)
+        else:
+            assert stage.operator is not None  # noqa: S101 - Stage has seen to it
+            calls = OperatorCalls(stage.operator(tp.topic, tp.partition), **common)
+        lane = Lane(
+            tp.topic,
+            tp.partition,
+            generation,
+            calls=calls,
+            limits=LaneLimits(
+                stage.max_inflight, stage.merge_max_bytes, runtime.ahead_max, runtime.idle_tick
+            ),
+            limit_bytes=limit_bytes,
+            port=self,
+            clock=self._clock,
+            counts=counts,
+        )
+        lane.start()
+        return lane
+
+    def _dead_letter(self, batch: Batch, error: PermanentError) -> Record:
+        topic = self._config.topics.names.deadletter
+        return dead_letter(topic, self.stage.name, batch, error, self._clock.unix_ns())
+
+    def _answered(self, lane: Lane) -> tuple[int, int, float] | None:
+        thread = self._app.consumer._thread
+        answer: tuple[int, int, float] | None = thread.answered(TP(lane.topic, lane.partition))
+        return answer
+
+    def _lag(self, lane: Lane) -> int | None:
+        answer = self._answered(lane)
+        if answer is None:
+            return None
+        position, end, _ = answer
+        if not lane.queued and not lane.inflight:
+            # Markers of transactions take offsets that no ledger sees.
+            return max(0, end - position)
+        return max(0, end - (lane.ledger.position or position))
+
+    def _check_retention(self, assigned: set[TP]) -> None:
+        task = asyncio.get_running_loop().create_task(self._count_lost(assigned))
+        self._checks.add(task)
+        task.add_done_callback(self._checks.discard)
+
+    async def _count_lost(self, assigned: set[TP]) -> None:
+        """Name what retention removed between the committed offsets and the log's begin."""
+        consumer = self._app.consumer
+        committed = {tp: consumer._committed_offset.get(tp) for tp in assigned}
+        known = {tp: offset for tp, offset in committed.items() if offset is not None}
+        if not known:
+            return
+        try:
+            earliest = await consumer.earliest_offsets(*known)
+        except Exception as error:
+            _log.warning("%s: the logs' begin is not known: %r", self.group, error)
+            return
+        for tp, offset in known.items():
+            lost = earliest.get(tp, 0) - offset
+            if lost > 0:
+                self.topic_counts[tp.topic].lost += lost
+                _log.error(
+                    "%s: retention removed %d messages of %s partition %d before they were read",
+                    self.group, lost, tp.topic, tp.partition,
+                )  # fmt: skip

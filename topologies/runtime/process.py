@@ -1,0 +1,139 @@
+"""From start to exit code.
+
+====  =====================================================================================
+0     stopped by SIGTERM or SIGINT, finished and committed
+70    a defect in an operator, a sink or the host; what was in flight is read again
+71    Faust crashed or could not start
+75    the stop took longer than ``runtime.stop_timeout``; what was unfinished is read again
+78    the configuration is wrong (raised as ConfigurationError for the command line to say)
+====  =====================================================================================
+
+All but 0 and 78 end the process on the spot: code that is stuck is not asked to agree.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from typing import NoReturn
+
+from prometheus_client import CollectorRegistry
+
+from schemas.config import Config
+from schemas.errors import OtlpStreamsError
+from streams.edges.platform import AdminServer, create_registry
+
+from .stage import Stage
+from .worker import Worker
+
+__all__ = ["EXIT_CRASHED", "EXIT_FATAL", "EXIT_STOP_EXCEEDED", "die", "serve"]
+
+EXIT_FATAL = 70
+EXIT_CRASHED = 71
+EXIT_STOP_EXCEEDED = 75
+
+_log = logging.getLogger(__name__)
+
+
+async def serve(
+    stages: Stage | Sequence[Stage],
+    config: Config,
+    *,
+    registry: CollectorRegistry | None = None,
+) -> None:
+    """Run stages until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    Serves ``/livez``, ``/readyz`` and ``/metrics`` on ``telemetry.endpoint``.
+
+    Raises:
+        ConfigurationError: a topic is missing, Kafka refuses us, the endpoint is taken.
+    """
+    stages = [stages] if isinstance(stages, Stage) else list(stages)
+    registry = create_registry() if registry is None else registry
+    worker = Worker(stages, config, registry, _fatal)
+    stop = _stop_signal()
+    admin = AdminServer(config.telemetry.endpoint, registry, readiness=lambda: worker.unready)
+    await admin.start()
+    try:
+        if not await _started(worker, stop):
+            return
+        await _until(stop, worker)
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(config.runtime.stop_timeout):
+                await worker.stop()
+        except TimeoutError:
+            die(EXIT_STOP_EXCEEDED, "the stop took longer than runtime.stop_timeout")
+        except Exception as error:
+            die(EXIT_STOP_EXCEEDED, "the stop failed", error)
+        _log.info("stopped in %.2f s", time.monotonic() - began)
+    finally:
+        await admin.stop()
+
+
+async def _started(worker: Worker, stop: asyncio.Event) -> bool:
+    """Start, unless the stop comes first."""
+    starting = asyncio.ensure_future(worker.start())
+    stopping = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not starting.done():
+        if not worker.hosts:
+            # Still waiting for Kafka: nothing was begun that would have to be ended.
+            starting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await starting
+            return False
+        await asyncio.wait((starting,))
+    try:
+        await starting
+    except OtlpStreamsError:
+        raise
+    except Exception as error:
+        die(EXIT_CRASHED, "the start failed", error)
+    return True
+
+
+async def _until(stop: asyncio.Event, worker: Worker) -> None:
+    stopping = asyncio.ensure_future(stop.wait())
+    crashing = asyncio.ensure_future(worker.crashed())
+    await asyncio.wait((stopping, crashing), return_when=asyncio.FIRST_COMPLETED)
+    if crashing.done():
+        die(EXIT_CRASHED, "Faust crashed", crashing.result())
+    crashing.cancel()
+    stopping.cancel()
+
+
+def _stop_signal() -> asyncio.Event:
+    stop = asyncio.Event()
+
+    def ask() -> None:
+        if stop.is_set():
+            die(EXIT_STOP_EXCEEDED, "ended by a second signal")
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ask)
+    return stop
+
+
+def _fatal(error: BaseException) -> None:
+    die(EXIT_FATAL, "a defect ends this process", error)
+
+
+def die(code: int, why: str, error: BaseException | None = None) -> NoReturn:
+    """Log, flush, end at once with ``code``: no ``finally``, no thread is waited for."""
+    try:
+        _log.critical("%s (exit %d)", why, code, exc_info=error)
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
