@@ -54,7 +54,7 @@ class AdminServer:
         app.router.add_get("/metrics", self._metrics)
         for path, page in (pages or {}).items():
             app.router.add_get(path, _document(page))
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 
     @property
     def port(self) -> int:
@@ -70,7 +70,7 @@ class AdminServer:
     async def start(self) -> None:
         """Listen. Raises ConfigurationError when the address cannot be had."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port, shutdown_timeout=1.0)
+        site = web.TCPSite(self._runner, self._host, self._port)
         try:
             await site.start()
         except OSError as error:

@@ -1,0 +1,57 @@
+"""A process as the supervisor knows them, made to behave in one of several ways."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+
+def serve(ready: Any) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body, status = "# TYPE x counter\nx_total 7\n", 200
+            if self.path == "/readyz":
+                status, body = (200, "{}") if ready() else (503, '{"kafka": "away"}')
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with os.fdopen(int(os.environ["OTLP_STREAMS_ADMIN_FD"]), "w") as pipe:
+        pipe.write(f"127.0.0.1:{server.server_port}\n")
+
+
+def main() -> None:
+    how, folder, name = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+    if how == "orphan":
+        from topologies.cli.parent import die_with
+
+        die_with(os.getppid())
+    (folder / f"{name}.pid").write_text(str(os.getpid()))
+    sys.stdout.write(f"hello from {name}\n")
+    sys.stdout.flush()
+    sys.stderr.write("an open line")
+    sys.stderr.flush()
+    if how.startswith("exit"):
+        sys.exit(int(how[4:]))
+    stopped = threading.Event()
+    if how == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    else:
+        signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    serve(lambda: how != "unready" or (folder / "ready").exists())
+    (folder / f"{name}.up").touch()
+    stopped.wait()
+    sys.exit(3 if how == "sour" else 0)
+
+
+main()
