@@ -19,7 +19,15 @@ import zstandard
 from schemas.errors import MalformedMessage, MessageTooLarge
 from schemas.signals import Signal
 
-__all__ = ["FRAME_SIZE_MAX_BYTES", "Decode", "Request", "guess_signal", "read", "write"]
+__all__ = [
+    "FRAME_SIZE_MAX_BYTES",
+    "Decode",
+    "Request",
+    "SignalUnknown",
+    "guess_signal",
+    "read",
+    "write",
+]
 
 FRAME_SIZE_MAX_BYTES = 64 << 20
 """Largest request read from a recording; what an OTLP receiver takes at most."""
@@ -34,6 +42,10 @@ _JSON_KEYS = {
     "resourceMetrics": Signal.METRICS,
     "resourceLogs": Signal.LOGS,
 }
+
+
+class SignalUnknown(MalformedMessage):
+    """Frames whose signal nobody has named."""
 
 
 class Request(NamedTuple):
@@ -61,7 +73,8 @@ def read(stream: BinaryIO, signal: Signal | None, decode: Decode) -> Iterator[Re
     ``signal`` is needed for frames (they do not say what they are); lines say it themselves.
 
     Raises:
-        MalformedMessage: cut short, not a recording, or a frame whose signal is unknown.
+        SignalUnknown: frames, and ``signal`` is None.
+        MalformedMessage: cut short, or no recording.
         MessageTooLarge: a frame or line beyond ``FRAME_SIZE_MAX_BYTES``.
     """
     buffered = io.BufferedReader(cast(io.RawIOBase, stream), 1 << 16)
@@ -75,7 +88,7 @@ def read(stream: BinaryIO, signal: Signal | None, decode: Decode) -> Iterator[Re
         if first in b"{ \t\r\n":
             yield from _lines(buffered, decode)
         elif signal is None:
-            raise MalformedMessage("frames do not say which signal they carry")
+            raise SignalUnknown("frames do not say which signal they carry")
         else:
             for data in _frames(buffered):
                 yield Request(signal, data)

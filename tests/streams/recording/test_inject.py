@@ -126,7 +126,7 @@ def test_latency(excerpt, begin):
 
 
 def test_load(excerpt, begin):
-    injection, requests, truth = run(excerpt, begin, "load:ts-order-service@10s+40s,factor=2.5")
+    _, requests, truth = run(excerpt, begin, "load:ts-order-service@10s+40s,factor=2.5")
     before, after = spans(excerpt), spans(requests)
     added = {key: value for key, value in after.items() if key not in before}
     assert all(after[key] == before[key] for key in before)

@@ -30,11 +30,13 @@ def expected(message: Message, lap: Lap) -> None:
             for child in value if not isinstance(value, Message) else [value]:
                 expected(child, lap)
         elif name == "trace_id" and len(value) == 16 and any(value):
-            message.trace_id = bytes(a ^ b for a, b in zip(value, lap.trace_salt)) or value
+            message.trace_id = (
+                bytes(a ^ b for a, b in zip(value, lap.trace_salt, strict=True)) or value
+            )
             if not any(message.trace_id):
                 message.trace_id = value
         elif name in ("span_id", "parent_span_id") and len(value) == 8 and any(value):
-            other = bytes(a ^ b for a, b in zip(value, lap.span_salt))
+            other = bytes(a ^ b for a, b in zip(value, lap.span_salt, strict=True))
             setattr(message, name, other if any(other) else value)
         elif name.endswith("time_unix_nano"):
             setattr(message, name, min(max(value + lap.shift_ns, 1), 2**64 - 1))
