@@ -11,5 +11,9 @@ class Settings(BaseModel):
     """One section of the configuration file."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # an error in a section must not print the secrets beside it
     )

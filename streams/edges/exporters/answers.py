@@ -69,16 +69,16 @@ class Masking:
     """Takes our own header values out of a text that a server may have echoed, and bounds it."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        words = {word for secret in secrets for word in (secret, *secret.split())}
+        words = {word for secret in secrets for word in (" ".join(secret.split()), *secret.split())}
         # Longest first, so that no part of a longer secret survives. Words of less than four
         # characters ("1", "on") are no secrets, and masking them would eat the message.
         self._words = sorted((word for word in words if len(word) >= 4), key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         """``text`` on one line, without secrets, at most MESSAGE_MAX_CHARS long."""
+        text = " ".join("".join(c if c.isprintable() else " " for c in text[:4096]).split())
         for word in self._words:
             text = text.replace(word, "***")
-        text = " ".join("".join(c if c.isprintable() else " " for c in text[:4096]).split())
         if len(text) > MESSAGE_MAX_CHARS:
             return text[: MESSAGE_MAX_CHARS - 1] + "…"
         return text

@@ -1,0 +1,93 @@
+"""The export stage: one worker and one consumer group per backend.
+
+    otlp_spans | otlp_metrics | otlp_logs  ->  an OTLP backend, or the dead-letter topic
+
+``run(config, backend)`` is the whole worker; several run in one process each. A backend that
+is away holds up its own lanes only: requests wait for the circuit (one of them probes), the
+lanes stop fetching at ``runtime.lane_max``, and the committed offset is the queue.
+
+What a delivery ends in: the backend has it (partial success too: counted, logged, never sent
+again), or a PermanentError, which the runtime dead-letters after trying each message alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from prometheus_client import CollectorRegistry
+
+from schemas.batches import Batch
+from schemas.config import Config
+from schemas.errors import RetriesExhausted
+from schemas.signals import Signal
+from streams.edges.exporters import Delivery, ExporterMetrics
+from topologies.runtime import Stage, serve
+
+__all__ = ["ExportSink", "run", "stage"]
+
+
+class ExportSink:
+    """Delivers one partition's batches. Values are requests, and concatenated still are one."""
+
+    def __init__(
+        self,
+        signal: Signal,
+        delivery: Delivery,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._signal = signal
+        self._delivery = delivery
+        self._clock = clock
+        self._began_s: dict[int, float] = {}
+
+    async def deliver(self, batches: Sequence[Batch]) -> None:
+        """Return when the backend has them. Raises BackendRefused or RetriesExhausted.
+
+        After RetriesExhausted of several, each comes again alone: it is tried once more, its
+        ``max_elapsed`` does not begin anew.
+        """
+        data = b"".join(batch.value for batch in batches)
+        if not data:
+            return
+        began_s = self._clock()
+        if len(batches) == 1:
+            began_s = self._began_s.pop(batches[0].offset, began_s)
+        try:
+            await self._delivery.deliver(self._signal, data, started_s=began_s)
+        except RetriesExhausted:
+            if len(batches) > 1:
+                self._began_s.update((batch.offset, began_s) for batch in batches)
+            raise
+
+
+def stage(config: Config, backend: str, delivery: Delivery) -> Stage:
+    """The table of one backend's worker."""
+    settings = config.export.backends[backend]
+    signals = {config.topics.names.of(signal): signal for signal in settings.signals}
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        await delivery.start()
+        try:
+            yield
+        finally:
+            await delivery.stop()
+
+    return Stage(
+        name=f"export.{backend}",
+        topics=tuple(signals),
+        sink=lambda topic, _partition: ExportSink(signals[topic], delivery),
+        max_inflight=settings.max_inflight,
+        merge_max_bytes=settings.max_request,
+        lifespan=lifespan,
+    )
+
+
+async def run(config: Config, backend: str) -> None:
+    """Export to ``backend`` until SIGTERM."""
+    registry = CollectorRegistry()
+    metrics = ExporterMetrics(registry).of(backend)
+    delivery = Delivery(backend, config.export.backends[backend], metrics)
+    await serve(stage(config, backend, delivery), config, registry=registry)
