@@ -15,9 +15,12 @@ def _literal(name: str, value: str) -> bytes:
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     """RFC 9113, section 4.1."""
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(
-        ">I", stream
-    ) + payload
+    return (
+        struct.pack(">I", len(payload))[1:]
+        + bytes([kind, flags])
+        + struct.pack(">I", stream)
+        + payload
+    )
 
 
 def preface() -> bytes:

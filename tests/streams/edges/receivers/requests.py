@@ -36,5 +36,7 @@ def request_of(signal: Signal, items: int = 3, padding: str = "") -> bytes:
     logs = ExportLogsServiceRequest()
     records = logs.resource_logs.add().scope_logs.add()
     for number in range(1, items + 1):
-        records.log_records.add(time_unix_nano=number, severity_number=9).body.string_value = padding
+        records.log_records.add(
+            time_unix_nano=number, severity_number=9
+        ).body.string_value = padding
     return logs.SerializeToString()

@@ -5,6 +5,8 @@ docs/specification.md of opentelemetry-proto, with the test that holds it. Where
 kept by what is not here (the acceptor of the ingest stage), its test shows the receiver's part.
 """
 
+# ruff: noqa: E501 - a table is read by the line
+
 from __future__ import annotations
 
 import asyncio
