@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -34,11 +36,27 @@ class _Tokens(AbstractTokenProvider):  # type: ignore[misc]
             raise SaslAuthenticationFailed(str(error)) from error
 
 
+@lru_cache(maxsize=16)
+def _tokens(oauth: OAuth) -> _Tokens:
+    """One token serves all clients of this process."""
+    return _Tokens(oauth)
+
+
+class _WithoutSasl(logging.Filter):
+    """At level debug aiokafka logs every request, the ones that carry a password too."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        return not any(type(each).__name__.startswith("SaslAuthenticate") for each in arguments)
+
+
+_WITHOUT_SASL = _WithoutSasl()
+
+
 def client_options(kafka: Kafka) -> dict[str, Any]:
     """Keyword arguments that every aiokafka client takes: brokers, TLS, SASL.
 
-    Each call makes its own TLS context and token provider. Raises ConfigurationError for TLS
-    files that cannot be used.
+    Raises ConfigurationError for TLS files that cannot be used.
     """
     options: dict[str, Any] = {
         "bootstrap_servers": list(kafka.brokers),
@@ -59,9 +77,10 @@ def _security_protocol(kafka: Kafka) -> str:
 
 
 def _sasl(sasl: Sasl) -> dict[str, Any]:
+    logging.getLogger("aiokafka.conn").addFilter(_WITHOUT_SASL)  # once, however often
     options: dict[str, Any] = {"sasl_mechanism": sasl.mechanism}
     if sasl.oauth is not None and sasl.mechanism == "OAUTHBEARER":
-        options["sasl_oauth_token_provider"] = _Tokens(sasl.oauth)
+        options["sasl_oauth_token_provider"] = _tokens(sasl.oauth)
     if sasl.username is not None and sasl.password is not None:
         options["sasl_plain_username"] = sasl.username
         options["sasl_plain_password"] = sasl.password.get_secret_value()

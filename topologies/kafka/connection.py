@@ -21,11 +21,13 @@ from aiokafka.errors import (
     InvalidReplicationFactorError,
     InvalidTopicError,
     KafkaError,
+    MetadataEmptyBrokerList,
     PolicyViolationError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     UnsupportedSaslMechanismError,
 )
+from aiokafka.protocol.metadata import MetadataRequest
 
 from schemas.errors import BrokerUnavailable, ConfigurationError, OtlpStreamsError
 
@@ -83,6 +85,8 @@ async def start_client(client: _Client, kafka: Kafka) -> None:
         BrokerUnavailable: nobody answers.
     """
     try:
+        if kafka.sasl is not None and kafka.sasl.mechanism == "OAUTHBEARER":
+            await check_connection(kafka)
         await client.start()
     except (KafkaError, OSError, TimeoutError) as error:
         await _close(client)
@@ -116,7 +120,16 @@ async def _connect(broker: str, options: dict[str, Any]) -> None:
     async with asyncio.timeout(_CONNECT_TIMEOUT_S):
         options |= {"request_timeout_ms": round(_CONNECT_TIMEOUT_S * 1000)}
         connection = await create_conn(host.strip("[]"), int(port), **options)
-    connection.close()
+        try:
+            metadata = await connection.send(MetadataRequest([]))
+        finally:
+            connection.close()
+    if not metadata.brokers:
+        # How a broker answers whom it does not know; aiokafka takes a refused OAUTHBEARER token
+        # for an accepted one (the refusal is a challenge, RFC 7628 section 3.2.2).
+        if options.get("sasl_mechanism") == "OAUTHBEARER":
+            raise SaslAuthenticationFailed("the token was refused")
+        raise MetadataEmptyBrokerList("no broker is ready")
 
 
 def _explain(error: BaseException, broker: str, kafka: Kafka) -> OtlpStreamsError:
@@ -131,8 +144,10 @@ def _explain(error: BaseException, broker: str, kafka: Kafka) -> OtlpStreamsErro
         return BrokerUnavailable(f"{where}: no answer within {_CONNECT_TIMEOUT_S:g} s")
     if isinstance(error, _REFUSED):
         return as_ours(error, where)
-    # A TLS port drops whoever speaks plain text to it, and says nothing.
-    hint = "" if kafka.tls.enabled else "; if the port speaks TLS, set kafka.tls.enabled"
+    # Whoever speaks the wrong way with a port, TLS or not, is cut off without a word.
+    hint = "; does the port speak TLS? then set kafka.tls.enabled"
+    if kafka.tls.enabled:
+        hint = "; does the port speak TLS, and does it want a client certificate (kafka.tls)?"
     return BrokerUnavailable(f"{where}: {_text(error)}{hint}")
 
 
@@ -142,5 +157,9 @@ async def _close(client: Any) -> None:
 
 
 def _text(error: BaseException) -> str:
-    said = getattr(error, "reason", None) if isinstance(error, ssl.SSLError) else None
-    return str(said or error) or type(error).__name__
+    """What the error says, without the class names that aiokafka puts before it."""
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason
+    if isinstance(error, KafkaError):
+        return ", ".join(str(each) for each in error.args if each) or type(error).__name__
+    return str(error) or type(error).__name__

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -128,8 +128,10 @@ class LocalKafka:
             raise LocalKafkaFailed("the local Kafka has not been started")
         return self.directory / "server.log"
 
-    def start(self, timeout_s: float = 60.0) -> None:
+    def start(self, timeout_s: float = 60.0, give_up: Callable[[], bool] = lambda: False) -> None:
         """Start on the data that are there, or on new ones; return when metadata are served.
+
+        ``give_up`` is asked while waiting; once it says yes, the start returns unfinished.
 
         Raises:
             ConfigurationError: no Java, no Maven, no jars.
@@ -170,7 +172,7 @@ class LocalKafka:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._wait_until_ready(time.monotonic() + timeout_s)
+        self._wait_until_ready(time.monotonic() + timeout_s, give_up)
 
     def _properties(self, directory: Path) -> str:
         return server_properties(
@@ -200,8 +202,10 @@ class LocalKafka:
         if done.returncode != 0:
             raise LocalKafkaFailed(f"Kafka could not format {directory}: {done.stdout[-2000:]}")
 
-    def _wait_until_ready(self, deadline: float) -> None:
+    def _wait_until_ready(self, deadline: float, give_up: Callable[[], bool]) -> None:
         while not answers_metadata(self.host, self.port):
+            if give_up():
+                return
             if self.running and time.monotonic() < deadline:
                 time.sleep(0.02)
                 continue

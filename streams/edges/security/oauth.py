@@ -7,6 +7,7 @@ away, the token in hand is used for as long as it is good.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import time
 from collections.abc import Callable
@@ -94,19 +95,17 @@ class ClientCredentials:
         if self._oauth.scope:
             form["scope"] = self._oauth.scope
         # Section 2.3.1: both are form-encoded before they become a user and a password.
-        login = aiohttp.BasicAuth(
-            quote_plus(self._oauth.client_id),
-            quote_plus(self._oauth.client_secret.get_secret_value()),
-        )
+        client = quote_plus(self._oauth.client_id)
+        secret = quote_plus(self._oauth.client_secret.get_secret_value())
+        login = base64.b64encode(f"{client}:{secret}".encode()).decode()
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
         try:
             async with (
-                aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
+                aiohttp.ClientSession(timeout=timeout) as session,
                 session.post(
                     str(self._oauth.token_url),
                     data=form,
-                    auth=login,
-                    headers={"Accept": "application/json"},
+                    headers={"Accept": "application/json", "Authorization": f"Basic {login}"},
                     allow_redirects=False,  # the secret goes where the setting says, only
                 ) as answer,
             ):

@@ -104,8 +104,10 @@ async def test_more_partitions_than_wanted_are_a_difference_too(
     await admin.create_partitions({spec.name: NewPartitions(5)})
     await admin.close()
     async with asyncio.timeout(20):
-        while not (found := (await create_topics(settings, [spec])).differences):
+        found = (await create_topics(settings, [spec])).differences
+        while not found:
             await asyncio.sleep(0.05)
+            found = (await create_topics(settings, [spec])).differences
     assert [(d.setting, d.wanted, d.actual) for d in found] == [("partitions", "3", "5")]
 
 
