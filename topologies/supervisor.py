@@ -29,7 +29,13 @@ from topologies.child import Child, Instance, exit_name
 from topologies.exits import EXIT_CONFIGURATION, EXIT_DEFECT
 from topologies.relay import Relay
 
-__all__ = ["Instance", "Supervisor", "instances"]
+__all__ = ["SUPERVISOR_METRICS", "Instance", "Supervisor", "instances"]
+
+SUPERVISOR_METRICS = (
+    ("otlp_streams_supervisor_up", "gauge", "1 if the process answered this scrape."),
+    ("otlp_streams_supervisor_restarts", "counter", "Times the process was started again."),
+)
+"""Name, type, help; labels stage and worker."""
 
 HEALTHY_S = 60.0
 PROBE_TIMEOUT_S = 2.0
@@ -175,10 +181,9 @@ class Supervisor:
         federation = Federation()
         for child, (status, body) in zip(self._children, answers, strict=True):
             labels = {"stage": child.instance.stage, "worker": str(child.instance.worker)}
-            federation.gauge("otlp_streams_supervisor_up", "1 if scraped.", labels, status == 200)
-            federation.counter(
-                "otlp_streams_supervisor_restarts", "Times started again.", labels, child.restarts
-            )
+            (up, _, up_help), (restarts, _, restarts_help) = SUPERVISOR_METRICS
+            federation.gauge(up, up_help, labels, status == 200)
+            federation.counter(restarts, restarts_help, labels, child.restarts)
             if status == 200:
                 federation.add(body, labels)
         federation.add_registry(self._own, {"stage": "supervisor"})

@@ -94,7 +94,7 @@ class Kafka(Settings):
     """The cluster."""
 
     brokers: tuple[str, ...] = ("127.0.0.1:9092",)
-    """Bootstrap brokers as host:port."""
+    """Bootstrap brokers as host:port: a list, or one text with commas between them."""
     client_id: str = "otlp-streams"
     """client.id, seen in the broker's logs and quotas."""
     group_prefix: str = "otlp-streams"
@@ -107,6 +107,11 @@ class Kafka(Settings):
     """Our producers."""
     consumer: ConsumerSettings = ConsumerSettings()
     """Our consumers."""
+
+    @field_validator("brokers", mode="before")
+    @classmethod
+    def _from_text(cls, brokers: object) -> object:
+        return [b.strip() for b in brokers.split(",")] if isinstance(brokers, str) else brokers
 
     @field_validator("brokers")
     @classmethod

@@ -99,7 +99,9 @@ def test_all_errors_of_a_file_are_told_at_once_in_its_order() -> None:
 
 
 def test_where_text_is_wanted_a_number_is_taken_as_written() -> None:
-    config = load("kafka: {client_id: 007, sasl: {mechanism: PLAIN, username: 1e3, password: 0123}}")
+    config = load(
+        "kafka: {client_id: 007, sasl: {mechanism: PLAIN, username: 1e3, password: 0123}}"
+    )
     assert config.kafka.client_id == "007"
     assert config.kafka.sasl is not None
     assert config.kafka.sasl.username == "1e3"
@@ -191,7 +193,9 @@ def test_no_error_shows_a_secret(text: str, through_environment: bool) -> None:
 
 
 @settings(max_examples=300, derandomize=True, deadline=None)
-@given(st.text(alphabet=st.sampled_from("kafkingest:-[]{}&*!|>'\"%@`#?,\n \t$0123.~<é\0"), max_size=80))
+@given(
+    st.text(alphabet=st.sampled_from("kafkingest:-[]{}&*!|>'\"%@`#?,\n \t$0123.~<é\0"), max_size=80)
+)
 def test_any_text_is_a_configuration_or_a_configuration_error(text: str) -> None:
     try:
         assert isinstance(load(text), Config)

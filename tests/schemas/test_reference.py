@@ -49,9 +49,7 @@ def test_every_model_is_reached() -> None:
         return _inner_model(model.model_fields[name].annotation)[0]
 
     public = {
-        name
-        for name in schemas.config.__all__
-        if isinstance(getattr(schemas.config, name), type)
+        name for name in schemas.config.__all__ if isinstance(getattr(schemas.config, name), type)
     }
     assert models(Config) == public
 
@@ -60,7 +58,10 @@ def test_paths_are_found_again() -> None:
     field = find(("export", "backends", "headers", "headers", "authorization"))
     assert field is not None
     assert is_secret(field)
-    assert find(("export", "backends", "protocol")) is Config.model_fields["export"].annotation.model_fields["backends"]  # type: ignore[union-attr] # noqa: E501
+    assert (
+        find(("export", "backends", "protocol"))
+        is Config.model_fields["export"].annotation.model_fields["backends"]
+    )  # type: ignore[union-attr] # noqa: E501
     assert model_at(("ingest", "sources", 3)) is schemas.config.KafkaSource
     assert model_at(("kafka", "brokers", 0)) is None
     linger = find(("ingest", "linger"))

@@ -1,4 +1,4 @@
-"""``run``: a stage in this process, or several under a supervisor. ``health``: ask one."""
+"""``run``: a stage here, or several supervised; ``health``, ``metrics``: ask what runs."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(run)
     app.command()(health)
+    app.command()(metrics)
 
 
 def run(  # noqa: PLR0917 - typer calls it by name
@@ -175,3 +176,10 @@ def health(
     finally:
         connection.close()
     raise typer.Exit(0 if answer.status == 200 else 1)
+
+
+def metrics() -> None:
+    """Print every metric with type, labels and meaning, as Markdown."""
+    from topologies.catalogue import to_markdown
+
+    typer.echo(to_markdown(), nl=False)
