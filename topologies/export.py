@@ -16,13 +16,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from prometheus_client import CollectorRegistry
-
 from schemas.batches import Batch
 from schemas.config import Config
 from schemas.errors import RetriesExhausted
 from schemas.signals import Signal
 from streams.edges.exporters import Delivery, ExporterMetrics
+from streams.edges.platform import create_registry
 from topologies.runtime import Stage, serve
 
 __all__ = ["ExportSink", "run", "stage"]
@@ -87,7 +86,7 @@ def stage(config: Config, backend: str, delivery: Delivery) -> Stage:
 
 async def run(config: Config, backend: str) -> None:
     """Export to ``backend`` until SIGTERM."""
-    registry = CollectorRegistry()
+    registry = create_registry()
     metrics = ExporterMetrics(registry).of(backend)
     delivery = Delivery(backend, config.export.backends[backend], metrics)
     await serve(stage(config, backend, delivery), config, registry=registry)
