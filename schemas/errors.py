@@ -5,6 +5,7 @@
     ├── PermanentError              never retried: refused, or to the dead-letter topic
     │   ├── MalformedMessage        bytes that are not the message they should be
     │   ├── MessageTooLarge         beyond a size limit that has a name
+    │   ├── ItemsRejected           some items of a message are wrong, the others were taken
     │   ├── UnsupportedEncoding     a compression or content type we do not speak
     │   ├── BackendRefused          a backend said no and a second try would hear the same
     │   └── RetriesExhausted        a backend did not take it in the time it was given
@@ -24,6 +25,7 @@ __all__ = [
     "BackendUnavailable",
     "BrokerUnavailable",
     "ConfigurationError",
+    "ItemsRejected",
     "MalformedMessage",
     "MessageTooLarge",
     "OtlpStreamsError",
@@ -44,9 +46,13 @@ class ConfigurationError(OtlpStreamsError):
 
 
 class PermanentError(OtlpStreamsError):
-    """Trying again cannot help. ``reason`` is a short, stable label for counters."""
+    """Trying again cannot help. ``reason`` is a short, stable label for counters.
+
+    ``remainder`` is what of the message is meant, when the rest of it was taken; None: all.
+    """
 
     reason = "permanent"
+    remainder: bytes | None = None
 
 
 class MalformedMessage(PermanentError):
@@ -68,6 +74,16 @@ class MessageTooLarge(PermanentError):
         super().__init__(f"{what} has {size_bytes} bytes, {limit} allows {limit_bytes}")
         self.size_bytes = size_bytes
         self.limit_bytes = limit_bytes
+
+
+class ItemsRejected(PermanentError):
+    """Single items were refused and everything else of the message was taken."""
+
+    reason = "items_rejected"
+
+    def __init__(self, message: str, remainder: bytes) -> None:
+        super().__init__(message)
+        self.remainder = remainder
 
 
 class UnsupportedEncoding(PermanentError):

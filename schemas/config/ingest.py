@@ -90,6 +90,8 @@ class Ingest(Settings):
     """OTLP/HTTP receiver."""
     sources: tuple[KafkaSource, ...] = ()
     """Kafka topics to take in beside the ports."""
+    source_merge_max: Size = Field(default=1 << 20, ge=0, le=64 << 20)
+    """Consecutive messages of a source are divided together up to this size."""
     max_request: Size = Field(default=64 << 20, ge=1 << 10, le=1 << 30)
     """Largest request after decompression."""
     inflight_max: Size = Field(default=256 << 20, ge=1 << 20)

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from schemas.signals import Signal
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from .division import Division
 
-__all__ = ["IngestMetrics"]
+__all__ = ["IngestMetrics", "Outcome"]
 
 _LATENCY_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _SIZE_BUCKETS_BYTES = tuple(float(1 << shift) for shift in range(10, 21))
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How publishing a message ended."""
+
+    error: Exception | None = None
 
 
 class IngestMetrics:
@@ -20,7 +30,7 @@ class IngestMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.items = Counter(
             "otlp_streams_ingest_items",
-            "Items by what became of them: published, or rejected by reason.",
+            "Items by what became of them: taken, or rejected by reason.",
             ("signal", "outcome"),
             registry=registry,
         )
@@ -62,24 +72,25 @@ class IngestMetrics:
             registry=registry,
         )
 
-    def count(self, signal: Signal, division: Division) -> None:
+    def count(self, division: Division) -> None:
         """Count the items of a divided request."""
-        oversized = len(division.oversized)
         for outcome, items in (
-            ("divided", division.items - division.invalid - oversized),
+            ("taken", division.items - division.rejected),
             ("invalid_ids", division.invalid),
-            ("too_large", oversized),
+            ("too_large", len(division.oversized)),
         ):
             if items:
-                self.items.labels(signal=signal.value, outcome=outcome).inc(items)
+                self.items.labels(signal=division.signal.value, outcome=outcome).inc(items)
 
-    def message(
-        self, topic: str, size_bytes: int, latency_s: float, error: Exception | None
-    ) -> None:
-        """Count a message that was acknowledged or failed."""
-        outcome = "acknowledged" if error is None else "failed"
-        self.messages.labels(topic=topic, outcome=outcome).inc()
-        if error is None:
-            self.bytes.labels(topic=topic).inc(size_bytes)
-            self.latency.labels(topic=topic).observe(latency_s)
-            self.size.labels(topic=topic).observe(size_bytes)
+    @contextlib.contextmanager
+    def publishing(self, topic: str, size_bytes: int) -> Iterator[Outcome]:
+        """Time a message from its flush to its acknowledgement; the block sets the outcome."""
+        outcome, began_s = Outcome(), time.perf_counter()
+        yield outcome
+        if outcome.error is not None:
+            self.messages.labels(topic=topic, outcome="failed").inc()
+            return
+        self.messages.labels(topic=topic, outcome="acknowledged").inc()
+        self.bytes.labels(topic=topic).inc(size_bytes)
+        self.latency.labels(topic=topic).observe(time.perf_counter() - began_s)
+        self.size.labels(topic=topic).observe(size_bytes)

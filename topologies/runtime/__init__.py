@@ -9,20 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .stage import Operator, Sink, Stage
+from .stage import Operator, Service, Sink, Stage
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from schemas.config import Config
 
-__all__ = ["Operator", "Sink", "Stage", "serve"]
+__all__ = ["Operator", "Service", "Sink", "Stage", "serve"]
 
 
 async def serve(
-    stages: Stage | Sequence[Stage], config: Config, *, registry: CollectorRegistry | None = None
+    stages: Stage | Sequence[Stage],
+    config: Config,
+    *,
+    registry: CollectorRegistry | None = None,
+    service: Service | None = None,
 ) -> None:
     """Run stages until SIGTERM; see :func:`topologies.runtime.process.serve`."""
     from .process import serve as run  # noqa: PLC0415 - Faust takes 0.4 s to import
 
-    await run(stages, config, registry=registry)
+    await run(stages, config, registry=registry, service=service)

@@ -1,6 +1,7 @@
 """What becomes of a message that can never be processed.
 
-Its bytes go to the dead-letter topic as they are, with the headers they had and these:
+Its bytes (of a message that was taken in part, a request of the refused items) go to the
+dead-letter topic as they are, with the headers they had and these:
 
     deadletter.reason           stable label, as in counters (``malformed``, ``refused``, …)
     deadletter.message          the error, for people; at most 1 KiB
@@ -40,7 +41,8 @@ def dead_letter(
         ("deadletter.time_unix_nano", str(time_unix_nano).encode()),
     )
     theirs = tuple(header for header in batch.headers if not header[0].startswith("deadletter."))
-    return Record(topic, batch.value, None, batch.key, theirs + ours)
+    value = batch.value if error.remainder is None else error.remainder
+    return Record(topic, value, None, batch.key, theirs + ours)
 
 
 def without_value(record: Record) -> Record:

@@ -99,6 +99,27 @@ class Outbox:
         self.replaced = 0
         """Producers given up so far."""
 
+    @property
+    def connected(self) -> bool:
+        """A producer is in place that has not failed."""
+        return self._current is not None
+
+    async def connect(self) -> None:
+        """Put a producer in place now. Raises what a failed start raises: KafkaError, OSError."""
+        await self._connected()
+
+    async def partitions(self, topic: str) -> int:
+        """How many partitions a topic has, by the producer's own metadata.
+
+        Raises:
+            BrokerUnavailable: Kafka does not answer, or does not know the topic.
+        """
+        try:
+            generation = await self._connected()
+            return len(await generation.producer.partitions_for(topic))
+        except (KafkaError, OSError) as error:
+            raise BrokerUnavailable(f"partitions of {topic} are not known: {error!r}") from error
+
     async def enqueue(self, records: Sequence[Record]) -> Receipt:
         """Hand records to the producer. What it does not take is in the receipt as failed."""
         receipt = Receipt(self)

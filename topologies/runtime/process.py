@@ -20,7 +20,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from prometheus_client import CollectorRegistry
@@ -29,7 +29,7 @@ from schemas.config import Config
 from schemas.errors import OtlpStreamsError
 from streams.edges.platform import AdminServer, create_registry
 
-from .stage import Stage
+from .stage import Service, Stage
 from .worker import Worker
 
 __all__ = ["EXIT_CRASHED", "EXIT_FATAL", "EXIT_STOP_EXCEEDED", "die", "serve"]
@@ -46,8 +46,11 @@ async def serve(
     config: Config,
     *,
     registry: CollectorRegistry | None = None,
+    service: Service | None = None,
 ) -> None:
     """Run stages until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    ``service`` runs beside them, from before Kafka is looked for until the stages have stopped.
 
     Serves ``/livez``, ``/readyz`` and ``/metrics`` on ``telemetry.endpoint``.
 
@@ -56,18 +59,29 @@ async def serve(
     """
     stages = [stages] if isinstance(stages, Stage) else list(stages)
     registry = create_registry() if registry is None else registry
-    worker = Worker(stages, config, registry, _fatal)
+    outputs = () if service is None else service.topics
+    worker = Worker(stages, config, registry, _fatal, outputs=outputs)
     stop = _stop_signal()
-    admin = AdminServer(config.telemetry.endpoint, registry, readiness=lambda: worker.unready)
+
+    def unready() -> Mapping[str, str]:
+        return {**worker.unready, **({} if service is None else service.unready)}
+
+    admin = AdminServer(config.telemetry.endpoint, registry, readiness=unready)
     await admin.start()
     try:
+        if service is not None:
+            await service.start()
         if not await _started(worker, stop):
+            if service is not None:
+                await service.stop()
             return
         await _until(stop, worker)
         began = time.monotonic()
         try:
             async with asyncio.timeout(config.runtime.stop_timeout):
                 await worker.stop()
+                if service is not None:
+                    await service.stop()
         except TimeoutError:
             die(EXIT_STOP_EXCEEDED, "the stop took longer than runtime.stop_timeout")
         except Exception as error:

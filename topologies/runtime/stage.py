@@ -18,14 +18,14 @@ anything else         a defect: the process ends with 70, nothing in flight is c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from schemas.batches import Batch, Record
 
-__all__ = ["Operator", "Sink", "Stage"]
+__all__ = ["Operator", "Service", "Sink", "Stage"]
 
 
 class Sink(Protocol):
@@ -85,3 +85,29 @@ class Stage:
             raise ValueError(f"stage {self.name} reads no topic")
         if self.max_inflight < 1:
             raise ValueError(f"stage {self.name}: max_inflight is at least 1")
+
+
+class Service(Protocol):
+    """What a process does beside its stages: ports that it serves, say.
+
+    It starts before Kafka is looked for, so that clients hear why they are refused, and stops
+    after the stages.
+    """
+
+    @property
+    def topics(self) -> Sequence[str]:
+        """Topics it writes; they are seen to like those of a stage."""
+        ...
+
+    @property
+    def unready(self) -> Mapping[str, str]:
+        """Why it should get no traffic, by part; empty if all is well."""
+        ...
+
+    async def start(self) -> None:
+        """Return when it serves."""
+        ...
+
+    async def stop(self) -> None:
+        """Finish what is under way and close."""
+        ...

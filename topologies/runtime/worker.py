@@ -42,6 +42,7 @@ class Worker:
         config: the whole configuration.
         registry: where metrics appear.
         fatal: called with a defect; must end the process at once.
+        outputs: topics that something else in this process writes, to be seen to as well.
     """
 
     def __init__(
@@ -50,13 +51,16 @@ class Worker:
         config: Config,
         registry: CollectorRegistry,
         fatal: Callable[[BaseException], None],
+        *,
         clock: Clock | None = None,
+        outputs: Sequence[str] = (),
     ) -> None:
         self._stages = stages
         self._config = config
         self._registry = registry
         self._fatal = fatal
         self._clock = clock or SystemClock()
+        self._outputs = outputs
         self._exits = AsyncExitStack()
         self._state = "waiting for Kafka"
         self.hosts: list[Host] = []
@@ -100,6 +104,8 @@ class Worker:
 
     async def crashed(self) -> BaseException | None:
         """Wait until the Faust of one of the stages has crashed; its reason."""
+        if not self.hosts:
+            await asyncio.Event().wait()
         tasks = [asyncio.ensure_future(host.crashed()) for host in self.hosts]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -135,7 +141,7 @@ class Worker:
 
     async def _check_topics(self) -> None:
         config = self._config
-        needed = {config.topics.names.deadletter}
+        needed = {config.topics.names.deadletter, *self._outputs}
         for stage in self._stages:
             needed.update(stage.topics, stage.outputs)
         specs = [spec for spec in topic_specs(config) if spec.name in needed]
