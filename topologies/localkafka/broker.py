@@ -20,7 +20,7 @@ from typing import Self
 from schemas.errors import OtlpStreamsError
 
 from .jars import KAFKA_VERSION, fetch_jars
-from .probe import answers_metadata, free_ports
+from .probe import answers_metadata, free_ports, is_free
 from .programs import find_java
 from .properties import LOG4J2, BrokerTls, Listener, server_properties
 
@@ -135,10 +135,11 @@ class LocalKafka:
 
         Raises:
             ConfigurationError: no Java, no Maven, no jars.
-            LocalKafkaFailed: the process ended, or was not ready in time.
+            LocalKafkaFailed: a port is taken; or the process ended, or was not ready in time.
         """
         if self.running:
             return
+        self._demand_ports()
         java = [str(find_java()), *_JVM]
         jars = fetch_jars(self._cache, self.version)
         if self.directory is None:
@@ -173,6 +174,12 @@ class LocalKafka:
             start_new_session=True,
         )
         self._wait_until_ready(time.monotonic() + timeout_s, give_up)
+
+    def _demand_ports(self) -> None:
+        # Kafka would find out by itself; but another broker on the port would answer for it.
+        for port in (*(each.port for each in self._listeners), self._controller_port):
+            if not is_free(self.host, port):
+                raise LocalKafkaFailed(f"port {port} of {self.host} is taken by another program")
 
     def _properties(self, directory: Path) -> str:
         return server_properties(

@@ -8,7 +8,7 @@ import socket
 import struct
 from pathlib import Path
 
-__all__ = ["answers_metadata", "free_ports"]
+__all__ = ["answers_metadata", "free_ports", "is_free"]
 
 _METADATA = 3
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -38,6 +38,17 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
                 continue
             ports.append(port)
     raise OSError(f"no {count} free ports between {first} and {last} on {host}")
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen there now; connections that linger do not matter."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError:
+            return False
+    return True
 
 
 def answers_metadata(host: str, port: int, timeout_s: float = 2.0) -> bool:

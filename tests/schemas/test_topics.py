@@ -1,0 +1,72 @@
+"""The topics as data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from schemas.config import Config
+from schemas.topics import topic_specs
+
+
+def test_the_topics_of_an_empty_configuration() -> None:
+    specs = topic_specs(Config())
+    assert [spec.name for spec in specs] == [
+        "otlp_spans",
+        "otlp_metrics",
+        "otlp_logs",
+        "deadletter",
+    ]
+    for spec in specs:
+        assert (spec.partitions, spec.replication_factor) == (12, 3)
+        # Stages reckon with the broker's clock, which no client can set wrong.
+        assert spec.settings()["message.timestamp.type"] == "LogAppendTime"
+        assert spec.key
+        assert spec.format
+        assert spec.description
+
+
+def test_a_message_of_the_largest_size_fits_every_topic() -> None:
+    config = Config()
+    for spec in topic_specs(config):
+        assert spec.max_message_bytes > config.kafka.producer.max_message
+    # A dead letter carries a whole message and why it is there.
+    assert topic_specs(config)[-1].max_message_bytes > config.topics.max_message
+
+
+def test_names_and_shapes_follow_the_configuration() -> None:
+    config = Config.model_validate(
+        {
+            "topics": {
+                "names": {"spans": "traces.in"},
+                "partitions": 64,
+                "replication_factor": 1,
+                "retention": "6h",
+                "deadletter_retention": "3d",
+                "max_message": "4MiB",
+            }
+        }
+    )
+    spans, *_, deadletter = topic_specs(config)
+    assert spans.name == "traces.in"
+    assert spans.settings() == {
+        "cleanup.policy": "delete",
+        "max.message.bytes": str(4 << 20),
+        "message.timestamp.type": "LogAppendTime",
+        "retention.ms": "21600000",
+    }
+    assert (spans.partitions, deadletter.partitions) == (64, 64)
+    assert deadletter.settings()["retention.ms"] == str(3 * 86_400_000)
+
+
+def test_two_in_sync_replicas_where_there_are_three() -> None:
+    spec = topic_specs(Config())[0]
+    assert spec.settings()["min.insync.replicas"] == "2"
+    # With two replicas, demanding both would stop the topic when either is away.
+    assert "min.insync.replicas" not in spec.settings(2)
+    assert "min.insync.replicas" not in spec.settings(1)
+
+
+def test_a_compacted_topic_has_no_retention() -> None:
+    spec = replace(topic_specs(Config())[0], cleanup_policy="compact")
+    assert "retention.ms" not in spec.settings()
+    assert spec.settings()["cleanup.policy"] == "compact"
