@@ -107,7 +107,10 @@ def main() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(stage, config))
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    print(json.dumps({"rss_kb": usage.ru_maxrss, "cpu_s": usage.ru_utime + usage.ru_stime}))
+    # Not ru_maxrss: that one remembers the parent from before exec.
+    peak = next(line for line in Path("/proc/self/status").open() if line.startswith("VmHWM"))
+    cpu_s = usage.ru_utime + usage.ru_stime
+    print(json.dumps({"rss_kb": int(peak.split()[1]), "cpu_s": cpu_s}))
 
 
 if __name__ == "__main__":

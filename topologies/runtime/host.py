@@ -165,6 +165,15 @@ class Host:
         """Step 2."""
         if self._stopping:
             return {}
+        try:
+            self._assign(assigned, generation)
+        except Exception as error:
+            self.fatal(error)  # Faust would log it and read on without lanes
+            raise
+        lanes = self._lanes.items()
+        return {tp: at for tp, lane in lanes if (at := lane.ledger.next_offset) is not None}
+
+    def _assign(self, assigned: set[TP], generation: int) -> None:
         fresh = self._generation != generation
         for tp, lane in list(self._lanes.items()):
             comes_back = tp in assigned and lane.generation in (generation, generation - 1)
@@ -189,8 +198,6 @@ class Host:
                 self.group, generation, len(assigned), kept,
             )  # fmt: skip
             self._check_retention(assigned)
-        lanes = self._lanes.items()
-        return {tp: at for tp, lane in lanes if (at := lane.ledger.next_offset) is not None}
 
     def full_partitions(self) -> list[TP]:
         """Partitions that are not to be fetched now."""
@@ -302,7 +309,8 @@ class Host:
         if not lane.queued and not lane.inflight:
             # Markers of transactions take offsets that no ledger sees.
             return max(0, end - position)
-        return max(0, end - (lane.ledger.position or position))
+        first_unfinished = lane.ledger.position
+        return max(0, end - (position if first_unfinished is None else first_unfinished))
 
     def _check_retention(self, assigned: set[TP]) -> None:
         task = asyncio.get_running_loop().create_task(self._count_lost(assigned))

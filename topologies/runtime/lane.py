@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import NamedTuple, Protocol
 
 from schemas.batches import Batch
@@ -88,7 +88,8 @@ class Lane:
         self._queue: deque[Batch] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        self._pump: asyncio.Task[None] | None = None
+        self._workers: list[asyncio.Task[None]] = []
+        self._tick_due = False
         self._last_active = clock.monotonic()
 
     @property
@@ -103,7 +104,10 @@ class Lane:
 
     def start(self) -> None:
         """Begin to work."""
-        self._pump = asyncio.get_running_loop().create_task(self._guard(self._run()))
+        loop = asyncio.get_running_loop()
+        self._workers.append(loop.create_task(self._guard(self._run())))
+        if self._calls.ticks:
+            self._workers.append(loop.create_task(self._guard(self._ticker())))
 
     def put(self, batch: Batch) -> None:
         """Take a message over; one that came already is dropped."""
@@ -141,9 +145,8 @@ class Lane:
     def close(self) -> None:
         """Stop for good: cancel calls, commit nothing any more."""
         self.ledger.closed = True
-        for task in (self._pump, *self._tasks):
-            if task is not None:
-                task.cancel()
+        for task in (*self._workers, *self._tasks):
+            task.cancel()
         self._queue.clear()
         self.bytes = 0
 
@@ -151,7 +154,11 @@ class Lane:
         while True:
             group = self._next_group()
             if group is None:
-                await self._wait()
+                self._changed.clear()
+                await self._changed.wait()
+                if self._tick_due:
+                    self._tick_due = False
+                    await self._tick()
                 continue
             await self._calls.unfrozen()
             self._last_active = self._clock.monotonic()
@@ -174,27 +181,26 @@ class Lane:
             group.append(queue.popleft())
         return group
 
-    async def _wait(self) -> None:
-        """Wait for a message or a free call; at the partition's end, tick meanwhile."""
-        self._changed.clear()
-        if not self._calls.ticks or self._queue or self._tasks:
-            await self._changed.wait()
-            return
-        waiting = asyncio.ensure_future(self._changed.wait())
-        sleeping = asyncio.ensure_future(self._clock.sleep(self._limits.idle_tick_s))
-        try:
-            await asyncio.wait((waiting, sleeping), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
-            sleeping.cancel()
+    async def _ticker(self) -> None:
+        while True:
+            await self._clock.sleep(self._limits.idle_tick_s)
+            self._tick_due = True
+            self._changed.set()
+
+    async def _tick(self) -> None:
+        """Tell the operator that its partition is idle, if it is."""
+        await self._calls.unfrozen()
         idle_s = self._clock.monotonic() - self._last_active
-        if not self._queue and idle_s >= self._limits.idle_tick_s and self._port.at_end(self):
-            await self._calls.unfrozen()
+        if self._queue or self._tasks or idle_s < self._limits.idle_tick_s:
+            return
+        if self._port.at_end(self):
             self.counts.ticks += 1
             await (await self._calls.tick(self._clock.unix_ns() // 1_000_000))
 
     async def _finish(self, group: list[Batch], work: Awaitable[None]) -> None:
         await work
+        if self.ledger.closed:
+            return
         for batch in group:
             self.ledger.finish(batch.offset)
         self.bytes -= sum(len(batch.value) for batch in group)
@@ -219,7 +225,3 @@ class Lane:
             raise
         except BaseException as error:
             self._port.fatal(error)
-
-
-LaneFactory = Callable[[str, int, int], Lane]
-"""Makes the lane of a topic's partition for a generation."""
