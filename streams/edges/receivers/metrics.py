@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from schemas.signals import Signal
@@ -59,6 +61,11 @@ class ReceiverMetrics:
             "Bytes reserved for requests that are being served.",
             registry=registry,
         )
+        # labels() checks and joins its arguments each time; there are few combinations.
+        self._requests = cache(self.requests.labels)
+        self._wire_bytes = cache(self.wire_bytes.labels)
+        self._inflated_bytes = cache(self.inflated_bytes.labels)
+        self._latency = cache(self.latency.labels)
 
     def watch(self, admission: Admission) -> None:
         """Let the gauge show what ``admission`` has reserved."""
@@ -67,13 +74,13 @@ class ReceiverMetrics:
     def answered(self, signal: Signal | None, transport: str, code: str, latency_s: float) -> None:
         """Count an answer; ``signal`` None where the path named none."""
         name = signal.value if signal else ""
-        self.requests.labels(name, transport, code).inc()
-        self.latency.labels(name, transport).observe(latency_s)
+        self._requests(name, transport, code).inc()
+        self._latency(name, transport).observe(latency_s)
 
     def received(self, signal: Signal, transport: str, wire: int, inflated: int) -> None:
         """Count the bytes of a body that was read whole."""
-        self.wire_bytes.labels(signal.value, transport).inc(wire)
-        self.inflated_bytes.labels(signal.value, transport).inc(inflated)
+        self._wire_bytes(signal.value, transport).inc(wire)
+        self._inflated_bytes(signal.value, transport).inc(inflated)
 
     def rejected(self, signal: Signal, transport: str, items: int) -> None:
         """Count items that a partial success rejected."""
