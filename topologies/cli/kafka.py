@@ -38,6 +38,7 @@ def kafka(
     import signal
     import threading
 
+    from schemas.errors import OtlpStreamsError
     from topologies.localkafka import KAFKA_VERSION, LocalKafka, default_cache
 
     version = release or KAFKA_VERSION
@@ -48,7 +49,11 @@ def kafka(
     broker = LocalKafka(directory, port=port, keep=keep, version=version)
     typer.echo(f"Apache Kafka {version} is starting ...", err=True)
     try:
-        broker.start(give_up=ended.is_set)
+        try:
+            broker.start(give_up=ended.is_set)
+        except OtlpStreamsError:
+            if not ended.is_set():  # Ctrl-C ends Maven too, and that is no fault of Maven's
+                raise
         if not ended.is_set():
             typer.echo(
                 f"Apache Kafka {version} serves {broker.bootstrap}; data in {directory} are "

@@ -82,6 +82,9 @@ class LocalKafka:
         self._cache = cache
         self._heap_mb = heap_mb
         self._users = dict(users or {})
+        for text in (*self._users, *self._users.values()):
+            if not text or set(text) & set('"\\,[]\n'):
+                raise ValueError("names and passwords here are without quotes, brackets and commas")
         self._tls = tls
         self._settings = dict(settings or {})
         protocols = ["PLAINTEXT"]
@@ -109,7 +112,8 @@ class LocalKafka:
 
     def bootstrap_of(self, protocol: str) -> str:
         """``host:port`` of the listener with this security protocol; KeyError if there is none."""
-        return f"{self.host}:{ ({each.protocol: each.port for each in self._listeners}[protocol]) }"
+        ports = {each.protocol: each.port for each in self._listeners}
+        return f"{self.host}:{ports[protocol]}"
 
     @property
     def pid(self) -> int | None:
@@ -139,6 +143,7 @@ class LocalKafka:
         """
         if self.running:
             return
+        self.stop()  # if it has ended by itself, its watcher still waits
         self._demand_ports()
         java = [str(find_java()), *_JVM]
         jars = fetch_jars(self._cache, self.version)

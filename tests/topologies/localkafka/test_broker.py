@@ -43,14 +43,13 @@ def test_data_outlive_a_clean_stop_when_kept(tmp_path: Path, make_topic: MakeTop
         assert pid is not None
     assert gone(pid)
     assert (tmp_path / "k/data" / f"{name}-1").is_dir()
-    started_s = time.monotonic()
     (tmp_path / "k/notes.txt").write_text("not Kafka's")
     # Other ports, same data: a second run of the same directory.
     with LocalKafka(tmp_path / "k", keep=False) as second:
         assert (tmp_path / "k/data" / f"{name}-1").is_dir()
         assert answers_metadata(second.host, second.port)
         warnings = second.log_file.read_text()
-    assert "unclean" not in warnings.lower(), started_s
+    assert "unclean" not in warnings.lower()
     assert [file.name for file in (tmp_path / "k").iterdir()] == ["notes.txt"]
 
 
@@ -118,3 +117,24 @@ def test_no_automatic_topics(kafka: LocalKafka) -> None:
     text = (kafka.directory / "server.properties").read_text()
     assert "auto.create.topics.enable=false\n" in text
     assert (kafka.directory / "server.properties").stat().st_mode & 0o077 == 0
+
+
+def test_a_broker_that_ended_by_itself_starts_again(broker: LocalKafka) -> None:
+    pid, watcher = broker.pid, broker._watcher
+    assert pid is not None
+    assert watcher is not None
+    os.kill(pid, signal.SIGKILL)  # by somebody else
+    deadline = time.monotonic() + 10
+    while broker.running and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert broker.pid is None
+    broker.start()
+    assert broker.running
+    assert watcher.poll() is not None
+    assert answers_metadata(broker.host, broker.port)
+
+
+def test_users_that_would_break_the_settings() -> None:
+    for users in ({"a": 'b"c'}, {"a,b": "c"}, {"": "c"}, {"a": "b]"}):
+        with pytest.raises(ValueError, match="without quotes"):
+            LocalKafka(users=users)
