@@ -61,7 +61,7 @@ def test_paths_are_found_again() -> None:
     assert (
         find(("export", "backends", "protocol"))
         is Config.model_fields["export"].annotation.model_fields["backends"]
-    )  # type: ignore[union-attr] # noqa: E501
+    )
     assert model_at(("ingest", "sources", 3)) is schemas.config.KafkaSource
     assert model_at(("kafka", "brokers", 0)) is None
     linger = find(("ingest", "linger"))

@@ -150,7 +150,9 @@ def test_stages() -> None:
         expand(["export:c"], config)
 
 
-def test_the_configuration_is_found(tmp_path: Path, good: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def] # noqa: E501
+def test_the_configuration_is_found(
+    tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert read_config(None) == (Config(), "defaults")
     (tmp_path / "otlp-streams.yaml").write_text("kafka: {client_id: here}")

@@ -49,6 +49,10 @@ def build(
     )
 
 
+def pids(folder: Path) -> list[int]:
+    return [int(file.read_text()) for file in folder.glob("*.pid")]
+
+
 async def until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 - files of another process have no event
@@ -163,8 +167,7 @@ async def test_one_killed_from_outside_comes_back(tmp_path: Path) -> None:
 async def test_a_configuration_error_of_one_ends_all(tmp_path: Path) -> None:
     supervisor = build(tmp_path, {"ingest": "good", "export:a": "exit78"}, output=io.StringIO())
     assert await asyncio.wait_for(supervisor.run(), 20) == 78
-    for file in tmp_path.glob("*.pid"):
-        assert not psutil.pid_exists(int(file.read_text()))
+    assert not any(_alive(pid) for pid in pids(tmp_path))
 
 
 async def test_one_that_will_not_stop_is_killed(tmp_path: Path) -> None:
@@ -221,10 +224,10 @@ asyncio.run(main())
         sys.executable, "-c", program, cwd=ROOT, stderr=asyncio.subprocess.DEVNULL
     )
     await until(lambda: len(list(tmp_path.glob("*.up"))) == 2)
-    pids = [int(file.read_text()) for file in tmp_path.glob("*.pid")]
+    children = pids(tmp_path)
     parent.kill()
     await parent.wait()
-    await until(lambda: not any(_alive(pid) for pid in pids))
+    await until(lambda: not any(_alive(pid) for pid in children))
 
 
 def _alive(pid: int) -> bool:

@@ -68,9 +68,7 @@ async def test_metrics_in_both_formats() -> None:
     async with serving(registry) as server:
         _, text, content_type = await get(server, "/metrics")
         assert content_type.startswith("text/plain; version=")
-        samples = {
-            s.name: s.value for f in text_string_to_metric_families(text) for s in f.samples
-        }
+        samples = {s.name: s.value for f in text_string_to_metric_families(text) for s in f.samples}
         assert samples["otlp_streams_x_total"] == 3
         assert samples["process_resident_memory_bytes"] > 1 << 20
         assert samples["process_cpu_seconds_total"] > 0
