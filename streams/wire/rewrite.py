@@ -52,21 +52,27 @@ def split(
     first = int(part[0])
     if 0 <= first < partitions and bool((part == first).all()):
         return [(first, data)]
+    return _copy(data, scan, part, partitions)
+
+
+def _copy(
+    data: bytes, scan: Scan, part: NDArray[np.int32], partitions: int
+) -> list[tuple[int, bytes]]:
+    """``split`` without its short cut: bytes that hold nothing but the items and envelopes."""
     bounds = scratch.take("bounds", partitions + 2, np.int64)[: partitions + 2]
     part_bytes = scratch.take("part_bytes", partitions, np.int64)[:partitions]
-    order = scratch.take("order", items, np.int32)
+    order = scratch.take("order", scan.items, np.int32)
     # Each item opens at most the levels above it; a request is opened at most once an item.
-    openings = items * scan.levels
+    openings = scan.items * scan.levels
     opened = scratch.take("opened", openings, np.int32)
     sizes = scratch.take("sizes", openings, np.int64)
     nodes, leaves, gaps = scan.nodes, scan.leaves, scan.gaps
     if plan(nodes, leaves, gaps, part, bounds, order, opened, sizes, part_bytes) < 0:
         raise ValueError(f"part holds a number that is not below {partitions}")
-    each = part_bytes.tolist()
+    each: list[int] = part_bytes.tolist()
     out = scratch.take("out", sum(each), np.uint8)
-    array = np.frombuffer(data, np.uint8)
-    write(array, nodes, leaves, gaps, bounds, order, opened, sizes, out)
-    written = memoryview(out)
+    write(np.frombuffer(data, np.uint8), nodes, leaves, gaps, bounds, order, opened, sizes, out)
+    written = memoryview(out)  # type: ignore[arg-type]  # an array is a buffer
     result = []
     start = 0
     for number, size in enumerate(each):
@@ -91,7 +97,7 @@ def split_by_size(data: bytes, scan: Scan, max_bytes: int) -> tuple[list[bytes],
         Oversized(item, int(alone[item]), scan.item_name(data, item))
         for item in np.flatnonzero(part < 0).tolist()
     ]
-    return [piece for _, piece in split(data, scan, part, max(parts, 1))], oversized
+    return [piece for _, piece in _copy(data, scan, part, parts)], oversized
 
 
 def select(data: bytes, scan: Scan, mask: NDArray[np.bool_]) -> bytes:
