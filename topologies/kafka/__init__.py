@@ -1,6 +1,6 @@
 """Clients of Kafka as the settings describe them, and the topics they need."""
 
-from .admin import open_admin
+from .admin import AdminClient, open_admin
 from .clients import MESSAGE_OVERHEAD_BYTES, client_options, create_consumer, create_producer
 from .connection import as_ours, check_connection, start_client
 from .topics import (
@@ -15,6 +15,7 @@ from .topics import (
 
 __all__ = [
     "MESSAGE_OVERHEAD_BYTES",
+    "AdminClient",
     "Difference",
     "TopicReport",
     "TopicState",

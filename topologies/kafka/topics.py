@@ -6,7 +6,6 @@ a setting that somebody changed by hand may have had a reason.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,13 +13,13 @@ from typing import TYPE_CHECKING
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import for_code
 
 from schemas.config.units import format_duration
-from schemas.errors import BrokerUnavailable, ConfigurationError
+from schemas.errors import ConfigurationError
 from schemas.topics import TopicSpec
 
-from .admin import open_admin
+from .admin import create_missing, open_admin
 from .clients import MESSAGE_OVERHEAD_BYTES
 from .connection import as_ours
 
@@ -37,7 +36,6 @@ __all__ = [
     "list_topics",
 ]
 
-_SETTLE_TIMEOUT_S = 30.0
 _SHORT_RETENTION_S = 3600.0
 
 _log = structlog.get_logger(__name__)
@@ -116,8 +114,7 @@ async def create_topics(kafka: Kafka, specs: Sequence[TopicSpec]) -> TopicReport
         states = await _states(admin, names)
         missing = [spec for spec in specs if spec.name not in states]
         if missing:
-            created = await _create(admin, missing, brokers)
-            await _settle(admin, missing)
+            created = await create_missing(admin, [_new(spec, brokers) for spec in missing])
             states = await _states(admin, names)
         else:
             created = ()
@@ -239,38 +236,6 @@ async def _settings(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[st
     return found
 
 
-async def _create(
-    admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec], brokers: int
-) -> tuple[str, ...]:
-    new = []
-    for spec in specs:
-        replicas = min(spec.replication_factor, max(brokers, 1))
-        settings = spec.settings(replicas)
-        new.append(NewTopic(spec.name, spec.partitions, replicas, topic_configs=settings))
-    created: list[str] = []
-    for name, code, *message in (await admin.create_topics(new)).topic_errors:
-        error = for_code(code)
-        if not code:
-            created.append(name)
-        elif error is not TopicAlreadyExistsError:  # another process was quicker: just as well
-            raise as_ours(error(*message), f"topic {name} cannot be created")
-    return tuple(created)
-
-
-async def _settle(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
-    """Wait for leaders: the controller answers before the brokers know."""
-    waiting = {spec.name for spec in specs}
-    try:
-        async with asyncio.timeout(_SETTLE_TIMEOUT_S):
-            while True:
-                for topic in await admin.describe_topics():
-                    partitions = topic["partitions"]
-                    if partitions and all(each["leader"] >= 0 for each in partitions):
-                        waiting.discard(topic["topic"])
-                if not waiting:
-                    return
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        raise BrokerUnavailable(
-            f"new topics without a leader after {_SETTLE_TIMEOUT_S:g} s: {', '.join(waiting)}"
-        ) from None
+def _new(spec: TopicSpec, brokers: int) -> NewTopic:
+    replicas = min(spec.replication_factor, max(brokers, 1))
+    return NewTopic(spec.name, spec.partitions, replicas, topic_configs=spec.settings(replicas))
