@@ -3,6 +3,9 @@
 Source: OTLP specification, section JSON Protobuf Encoding: the proto3 JSON mapping, but ids are
 hex strings and enums are integers only. Ids are found by their position in the message tree, so
 that an attribute which happens to be called ``traceId`` is left alone.
+
+The tree that ``json`` makes is turned into the arguments of the official message classes, along a
+plan made once from their descriptors; they check ranges and UTF-8 and build everything in C.
 """
 
 from __future__ import annotations
@@ -10,11 +13,12 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple, NoReturn
 
-from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -26,7 +30,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from schemas.errors import MalformedMessage
 from schemas.signals import Signal
 
-__all__ = ["REQUESTS", "decode", "encode"]
+__all__ = ["DEPTH_MAX", "REQUESTS", "decode", "encode"]
 
 REQUESTS: dict[Signal, type[Message]] = {
     Signal.TRACES: ExportTraceServiceRequest,
@@ -35,7 +39,21 @@ REQUESTS: dict[Signal, type[Message]] = {
 }
 """The official message class of each signal's request."""
 
+DEPTH_MAX = 100
+"""Messages within messages; the protobuf libraries' own limit."""
+
 _ID_BYTES = {"trace_id": 16, "span_id": 8, "parent_span_id": 8}
+_DECIMAL = re.compile(r"-?[0-9]{1,20}")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+_F = FieldDescriptor
+_WIDE = {_F.TYPE_INT64, _F.TYPE_UINT64, _F.TYPE_SINT64, _F.TYPE_FIXED64, _F.TYPE_SFIXED64}
+_NARROW = {_F.TYPE_INT32, _F.TYPE_UINT32, _F.TYPE_SINT32, _F.TYPE_FIXED32, _F.TYPE_SFIXED32}
+_REAL = {_F.TYPE_DOUBLE, _F.TYPE_FLOAT}
+
+_Tree = dict[str, Any]
+_Convert = Callable[[Any], Any]
 
 
 def decode(signal: Signal, data: bytes) -> bytes:
@@ -45,9 +63,38 @@ def decode(signal: Signal, data: bytes) -> bytes:
     lowerCamelCase or as in the .proto files.
 
     Raises:
-        MalformedMessage: no UTF-8, no JSON, or no such request; the offset is that of the JSON
+        MalformedMessage: no UTF-8, no JSON, or no such request. The message names the field, such
+            as ``resourceSpans[0].scopeSpans[0].spans[3].kind``; the offset is that of the JSON
             error, and 0 where the JSON is good and its content is not.
     """
+    tree = _parse(data)
+    request = REQUESTS[signal]
+    try:
+        arguments = _arguments(tree, _plan(request.DESCRIPTOR), 1)
+        return request(**arguments).SerializeToString()
+    except _Wrong as wrong:
+        where = "".join(reversed(wrong.path)).lstrip(".")
+        raise MalformedMessage(f"not OTLP/JSON: {where or 'request'}: {wrong}") from None
+    except (ValueError, TypeError, DecodeError) as error:
+        raise MalformedMessage(f"not OTLP/JSON: {error}") from None
+
+
+def encode(signal: Signal, data: bytes) -> bytes:
+    """The OTLP/JSON of an Export*ServiceRequest; protobuf fields without a name are left out.
+
+    Raises:
+        MalformedMessage: ``data`` is not such a request.
+    """
+    message = REQUESTS[signal]()
+    try:
+        message.ParseFromString(data)
+    except DecodeError as error:
+        raise MalformedMessage(f"not protobuf: {error}") from None
+    tree = _tree(message, _plan(message.DESCRIPTOR))
+    return json.dumps(tree, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _parse(data: bytes) -> _Tree:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -63,105 +110,251 @@ def decode(signal: Signal, data: bytes) -> bytes:
         raise MalformedMessage(f"not JSON: {error}") from None
     if not isinstance(tree, dict):
         raise MalformedMessage("the JSON of a request is an object")
-    message = REQUESTS[signal]()
-    _walk(tree, _plan(message.DESCRIPTOR), _from_otlp)
-    try:
-        json_format.ParseDict(tree, message, ignore_unknown_fields=True)
-        return message.SerializeToString()
-    except (json_format.ParseError, DecodeError, ValueError, TypeError, RecursionError) as error:
-        raise MalformedMessage(f"not OTLP/JSON: {error}") from None
-
-
-def encode(signal: Signal, data: bytes) -> bytes:
-    """The OTLP/JSON of an Export*ServiceRequest; protobuf fields without a name are left out.
-
-    Raises:
-        MalformedMessage: ``data`` is not such a request.
-    """
-    message = REQUESTS[signal]()
-    try:
-        message.ParseFromString(data)
-    except DecodeError as error:
-        raise MalformedMessage(f"not protobuf: {error}") from None
-    tree = json_format.MessageToDict(message, use_integers_for_enums=True)
-    _walk(tree, _plan(message.DESCRIPTOR), _to_otlp)
-    return json.dumps(tree, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-
-
-class _Step(NamedTuple):
-    """What to do with a field: an id, an enum, or a message that has such fields further in."""
-
-    id_bytes: int
-    below: dict[str, _Step] | None
-
-
-_Change = Callable[[str, Any, int], Any]
-
-
-@cache
-def _plan(descriptor: Descriptor) -> dict[str, _Step]:
-    """Fields of a message that OTLP/JSON treats otherwise, by JSON and by .proto name."""
-    return _plan_below(descriptor, ())
-
-
-def _plan_below(descriptor: Descriptor, above: tuple[Descriptor, ...]) -> dict[str, _Step]:
-    plan: dict[str, _Step] = {}
-    if descriptor in above:  # AnyValue; nothing in it is special
-        return plan
-    for field in descriptor.fields:
-        step = None
-        if field.name in _ID_BYTES and field.type == FieldDescriptor.TYPE_BYTES:
-            step = _Step(_ID_BYTES[field.name], None)
-        elif field.type == FieldDescriptor.TYPE_ENUM:
-            step = _Step(0, None)
-        elif field.message_type is not None:
-            below = _plan_below(field.message_type, (*above, descriptor))
-            if below:
-                step = _Step(0, below)
-        if step is not None:
-            plan[field.name] = plan[field.json_name] = step
-    return plan
-
-
-def _walk(tree: dict[str, Any], plan: dict[str, _Step], change: _Change) -> None:
-    """Apply ``change`` to every special field, in place. Wrong shapes are left to protobuf."""
-    for name in tree.keys() & plan.keys():
-        value = tree[name]
-        step = plan[name]
-        if step.below is None:
-            if value is not None:
-                tree[name] = change(name, value, step.id_bytes)
-        elif isinstance(value, list):
-            for item in value:
-                if isinstance(item, dict):
-                    _walk(item, step.below, change)
-        elif isinstance(value, dict):
-            _walk(value, step.below, change)
-
-
-def _from_otlp(name: str, value: Any, id_bytes: int) -> Any:
-    if not id_bytes:
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise MalformedMessage(f"{name} is an integer in OTLP/JSON, not {_shown(value)}")
-        return value
-    if not isinstance(value, str):
-        raise MalformedMessage(f"{name} is a hex string, not {_shown(value)}")
-    if value and len(value) != 2 * id_bytes:
-        raise MalformedMessage(f"{name} has {2 * id_bytes} hex digits, not {len(value)}")
-    try:
-        return base64.b64encode(binascii.unhexlify(value)).decode()
-    except (binascii.Error, ValueError):
-        raise MalformedMessage(f"{name} is no hex string: {_shown(value)}") from None
-
-
-def _to_otlp(_: str, value: Any, id_bytes: int) -> Any:
-    return base64.b64decode(value).hex() if id_bytes else value
-
-
-def _shown(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 40 else f"{shown[:37]}..."
+    return tree
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+class _Wrong(Exception):
+    """A value that its field cannot have; ``path`` is collected from the inside out."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.path: list[str] = []
+
+
+class _Field(NamedTuple):
+    """How one field is read and written. ``below`` is set for messages, the others for scalars."""
+
+    name: str
+    json_name: str
+    repeated: bool
+    oneof: str
+    below: _Plan | None
+    read: _Convert
+    write: _Convert | None
+
+
+class _Plan:
+    """The fields of a message: by JSON name and .proto name for reading, by number for writing."""
+
+    __slots__ = ("by_name", "by_number", "oneofs")
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, _Field] = {}
+        self.by_number: dict[int, _Field] = {}
+        self.oneofs = False
+
+
+@cache
+def _plan(descriptor: Descriptor) -> _Plan:
+    return _make_plan(descriptor, {})
+
+
+def _make_plan(descriptor: Descriptor, made: dict[str, _Plan]) -> _Plan:
+    if descriptor.full_name in made:  # AnyValue holds AnyValues
+        return made[descriptor.full_name]
+    plan = made[descriptor.full_name] = _Plan()
+    for field in descriptor.fields:
+        oneof = field.containing_oneof
+        below = None
+        if field.message_type is not None:
+            below = _make_plan(field.message_type, made)
+        read, write = _converters(field)
+        entry = _Field(
+            name=field.name,
+            json_name=field.json_name,
+            repeated=field.is_repeated,
+            # A proto3 optional is a oneof of its own; it excludes nothing.
+            oneof=oneof.name if oneof is not None and len(oneof.fields) > 1 else "",
+            below=below,
+            read=read,
+            write=write,
+        )
+        plan.oneofs = plan.oneofs or bool(entry.oneof)
+        plan.by_name[field.name] = plan.by_name[field.json_name] = entry
+        plan.by_number[field.number] = entry
+    return plan
+
+
+def _arguments(tree: Any, plan: _Plan, depth: int) -> _Tree:
+    """Constructor arguments of a message from its JSON object."""
+    if type(tree) is not dict:
+        raise _Wrong(f"an object is wanted, not {_shown(tree)}")
+    if depth > DEPTH_MAX:
+        raise _Wrong(f"messages are nested more than {DEPTH_MAX} deep")
+    arguments: _Tree = {}
+    by_name = plan.by_name
+    for key, value in tree.items():
+        field = by_name.get(key)
+        if field is None or value is None:
+            continue
+        if field.name in arguments:
+            raise _Wrong(f"{field.json_name} is given twice")
+        try:
+            if field.repeated:
+                arguments[field.name] = _several(value, field, depth)
+            elif field.below is not None:
+                arguments[field.name] = _arguments(value, field.below, depth + 1)
+            else:
+                arguments[field.name] = field.read(value)
+        except _Wrong as wrong:
+            wrong.path.append(f".{key}")
+            raise
+    if plan.oneofs and len(arguments) > 1:
+        _check_oneofs(arguments, by_name)
+    return arguments
+
+
+def _several(values: Any, field: _Field, depth: int) -> list[Any]:
+    if type(values) is not list:
+        raise _Wrong(f"an array is wanted, not {_shown(values)}")
+    read: list[Any] = []
+    try:
+        if field.below is None:
+            for value in values:
+                read.append(field.read(value))
+        else:
+            for value in values:
+                read.append(_arguments(value, field.below, depth + 1))
+    except _Wrong as wrong:
+        wrong.path.append(f"[{len(read)}]")
+        raise
+    return read
+
+
+def _check_oneofs(arguments: _Tree, by_name: dict[str, _Field]) -> None:
+    seen: dict[str, str] = {}
+    for name in arguments:
+        field = by_name[name]
+        if field.oneof and field.oneof in seen:
+            raise _Wrong(f"{seen[field.oneof]} and {field.json_name} exclude each other")
+        if field.oneof:
+            seen[field.oneof] = field.json_name
+
+
+def _tree(message: Message, plan: _Plan) -> _Tree:
+    """The JSON object of a message."""
+    tree: _Tree = {}
+    for descriptor, value in message.ListFields():
+        field = plan.by_number[descriptor.number]
+        below, write = field.below, field.write
+        if field.repeated:
+            if below is not None:
+                tree[field.json_name] = [_tree(item, below) for item in value]
+            else:
+                tree[field.json_name] = [write(item) for item in value] if write else list(value)
+        elif below is not None:
+            tree[field.json_name] = _tree(value, below)
+        else:
+            tree[field.json_name] = write(value) if write else value
+    return tree
+
+
+def _converters(field: FieldDescriptor) -> tuple[_Convert, _Convert | None]:
+    """What reads the JSON value of a scalar, and what writes it (None: as it is)."""
+    kind = field.type
+    if kind == _F.TYPE_BYTES and field.name in _ID_BYTES:
+        return _id_reader(_ID_BYTES[field.name]), bytes.hex
+    if kind == _F.TYPE_BYTES:
+        return _read_bytes, _write_bytes
+    if kind == _F.TYPE_ENUM:
+        return _read_enum, None
+    if kind in _REAL:
+        return _read_real, _write_real
+    if kind in _WIDE:
+        return _read_integer, str
+    if kind in _NARROW:
+        return _read_integer, None
+    return (_read_bool if kind == _F.TYPE_BOOL else _read_string), None
+
+
+def _id_reader(size_bytes: int) -> _Convert:
+    digits = 2 * size_bytes
+
+    def read(value: Any) -> bytes:
+        if type(value) is not str:
+            raise _Wrong(f"a hex string is wanted, not {_shown(value)}")
+        if value and len(value) != digits:
+            raise _Wrong(f"{digits} hex digits are wanted, not {len(value)}")
+        try:
+            return binascii.unhexlify(value)
+        except ValueError:
+            raise _Wrong(f"a hex string is wanted, not {_shown(value)}") from None
+
+    return read
+
+
+def _read_string(value: Any) -> str:
+    if type(value) is not str:
+        raise _Wrong(f"a string is wanted, not {_shown(value)}")
+    return value
+
+
+def _read_bool(value: Any) -> bool:
+    if type(value) is not bool:
+        raise _Wrong(f"true or false is wanted, not {_shown(value)}")
+    return value
+
+
+def _read_enum(value: Any) -> int:
+    if type(value) is not int:
+        raise _Wrong(f"OTLP/JSON has integers for enums, not {_shown(value)}")
+    return value
+
+
+def _read_integer(value: Any) -> int:
+    if type(value) is int:
+        return value
+    if type(value) is str and _DECIMAL.fullmatch(value):
+        return int(value)
+    if type(value) is float and value.is_integer():
+        return int(value)
+    raise _Wrong(f"an integer is wanted, not {_shown(value)}")
+
+
+def _read_real(value: Any) -> float:
+    if type(value) is float:
+        if math.isinf(value):
+            raise _Wrong("the number is beyond a double's range")
+        return value
+    try:
+        if type(value) is int:
+            return float(value)
+        if type(value) is str:
+            if _NUMBER.fullmatch(value):
+                return _read_real(float(value))
+            return _NOT_FINITE[value]
+    except (KeyError, OverflowError):
+        pass
+    raise _Wrong(f"a number is wanted, not {_shown(value)}")
+
+
+def _write_real(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _read_bytes(value: Any) -> bytes:
+    """Base64, the standard or the URL alphabet, with or without padding, as protobuf says."""
+    if type(value) is not str:
+        raise _Wrong(f"a base64 string is wanted, not {_shown(value)}")
+    text = value.replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
+        raise _Wrong(f"a base64 string is wanted, not {_shown(value)}") from None
+
+
+def _write_bytes(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "an array"
+    shown = repr(value)
+    return shown if len(shown) <= 40 else f"{shown[:37]}..."
