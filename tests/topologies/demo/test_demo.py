@@ -1,0 +1,98 @@
+"""The demonstration as a user runs it, from first to last process."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.broker
+
+
+@asynccontextmanager
+async def demo(*arguments: str):
+    """The command, and all processes that it has started by the end of the block."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "topologies.cli.main", "demo", "--any-ports", *arguments,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            await process.communicate()
+
+
+async def said(process, text: str) -> list[str]:
+    """Lines up to one that says ``text``."""
+    lines = []
+    async with asyncio.timeout(60):
+        while not lines or text not in lines[-1]:
+            line = await process.stderr.readline()
+            assert line, "".join(lines)
+            lines.append(line.decode())
+    return lines
+
+
+def family(process) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def alive(processes) -> list[psutil.Process]:
+    _, still = psutil.wait_procs(processes, timeout=20)
+    return still
+
+
+async def test_it_ends_by_itself_and_all_counts_agree():
+    async with demo("--seconds", "5", "--json", "--rate", "1500") as process:
+        lines = await said(process, "telemetry flows")
+        started = family(process)
+        out, err = await asyncio.wait_for(process.communicate(), 60)
+    text = "".join(lines) + err.decode()
+    assert process.returncode == 0, text
+    result = json.loads(out)
+    assert result["agree"]
+    assert result["problems"] == []
+    for counts in result["signals"].values():
+        assert counts["sent"] == counts["acknowledged"] == counts["exported"] > 0
+        assert counts["missing"] == counts["foreign"] == 0
+    assert result["signals"]["traces"]["sent"] > 1000
+    assert "Kafka is ready" in text
+    assert len(started) >= 3  # Kafka and two stages
+    assert alive(started) == []
+
+
+@pytest.mark.parametrize(
+    ("phase", "number"),
+    [
+        ("Apache Kafka", signal.SIGINT),
+        ("stages start", signal.SIGTERM),
+        ("telemetry flows", signal.SIGINT),
+    ],
+)
+async def test_a_signal_in_any_phase_leaves_nothing(phase, number):
+    async with demo() as process:
+        await said(process, phase)
+        started = family(process)
+        process.send_signal(number)
+        out, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, err.decode()
+    assert "ended" in err.decode()
+    assert ("exported" in out.decode()) == (phase == "telemetry flows")
+    assert alive(started) == []
+
+
+async def test_nor_does_a_kill():
+    async with demo() as process:
+        await said(process, "stages start")
+        started = family(process)
+        process.kill()
+        await process.communicate()
+    assert len(started) >= 2
+    assert alive(started) == []

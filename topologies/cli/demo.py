@@ -1,0 +1,46 @@
+"""``demo``: what ``make run`` does."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from .options import ConfigFile
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(demo)
+
+
+def demo(  # noqa: PLR0917 - typer calls it by name
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0.5, help="Send for so long and end by itself; default: until Ctrl-C."),
+    ] = None,
+    config: ConfigFile = None,
+    speed: Annotated[
+        str, typer.Option(metavar="FACTOR|max", help="Times as fast as recorded.")
+    ] = "10",
+    rate: Annotated[
+        float | None, typer.Option(metavar="PER_S", help="Spans a second instead of a speed.")
+    ] = None,
+    any_ports: Annotated[
+        bool, typer.Option("--any-ports", help="Free ports even where the usual ones are free.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Summary as JSON.")] = False,
+) -> None:
+    """Start Kafka, every stage and a backend on this machine, and let real telemetry flow.
+
+    Ends with a comparison of what was sent, acknowledged and exported; exit 1 if they differ.
+    """
+    import asyncio
+
+    from topologies.demo import Settings, run
+    from topologies.replay import Pace
+
+    settings = Settings(seconds, Pace.parse(speed, rate), config, any_ports, as_json)
+    raise typer.Exit(0 if asyncio.run(run(settings)) else 1)
