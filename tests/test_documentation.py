@@ -167,6 +167,10 @@ def _stages(terminal: Terminal, command: str) -> None:
 
 
 def _finishes(terminal: Terminal, command: str) -> None:
+    terminal.run(command)
+
+
+def _speaks(terminal: Terminal, command: str) -> None:
     assert terminal.run(command).strip(), f"{command} says nothing"
 
 
@@ -189,13 +193,13 @@ HOW: Mapping[str, Callable[[Terminal, str], None]] = {
     "otlp-streams run all": _stages,
     "otlp-streams replay": _finishes,
     "otlp-streams tap": _finishes,
-    "otlp-streams top": _finishes,
-    "otlp-streams topics": _finishes,
-    "otlp-streams validate": _finishes,
-    "otlp-streams config": _finishes,
-    "otlp-streams metrics": _finishes,
-    "otlp-streams health": _finishes,
-    "otlp-streams version": _finishes,
+    "otlp-streams top": _speaks,
+    "otlp-streams topics": _speaks,
+    "otlp-streams validate": _speaks,
+    "otlp-streams config": _speaks,
+    "otlp-streams metrics": _speaks,
+    "otlp-streams health": _speaks,
+    "otlp-streams version": _speaks,
 }
 
 

@@ -77,8 +77,12 @@ class IngestService:
         """Compile or load the kernels, then listen."""
         await asyncio.to_thread(wire.warm_up)
         self._link.start()
-        for server in self._servers:
-            await server.start()
+        try:
+            for server in self._servers:
+                await server.start()
+        except BaseException:
+            await self.stop()  # the ports that could be had
+            raise
 
     async def stop(self) -> None:
         """Take no more; answer what is under way; close."""

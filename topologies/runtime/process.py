@@ -4,7 +4,7 @@
 0     stopped by SIGTERM or SIGINT, finished and committed
 70    a defect in an operator, a sink or the host; what was in flight is read again
 71    Faust crashed or could not start
-75    the stop took longer than ``runtime.stop_timeout``; what was unfinished is read again
+75    the stop took longer than ``runtime.stop_timeout``, or could not commit; some is read again
 78    the configuration is wrong (raised as ConfigurationError for the command line to say)
 ====  =====================================================================================
 
@@ -38,6 +38,9 @@ EXIT_FATAL = 70
 EXIT_CRASHED = 71
 EXIT_STOP_EXCEEDED = 75
 
+SAME_SIGNAL_S = 2.0
+"""Ctrl-C in a terminal reaches a process twice: from the terminal and from its supervisor."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -48,7 +51,7 @@ async def serve(
     registry: CollectorRegistry | None = None,
     service: Service | None = None,
 ) -> None:
-    """Run stages until SIGTERM or SIGINT; a second signal ends the process at once.
+    """Run stages until SIGTERM or SIGINT; a second signal later on ends the process at once.
 
     ``service`` runs beside them, from before Kafka is looked for until the stages have stopped.
 
@@ -71,9 +74,13 @@ async def serve(
     try:
         if service is not None:
             await service.start()
-        if not await _started(worker, stop):
-            if service is not None:
+        started = False
+        try:
+            started = await _started(worker, stop)
+        finally:
+            if not started and service is not None:
                 await service.stop()
+        if not started:
             return
         await _until(stop, worker)
         began = time.monotonic()
@@ -85,7 +92,7 @@ async def serve(
         except TimeoutError:
             die(EXIT_STOP_EXCEEDED, "the stop took longer than runtime.stop_timeout")
         except Exception as error:
-            die(EXIT_STOP_EXCEEDED, "the stop failed", error)
+            die(EXIT_STOP_EXCEEDED, f"the stop failed: {error}", error)
         _log.info("stopped in %.2f s", time.monotonic() - began)
     finally:
         await admin.stop()
@@ -127,12 +134,17 @@ async def _until(stop: asyncio.Event, worker: Worker) -> None:
 def _stop_signal() -> asyncio.Event:
     stop = asyncio.Event()
 
-    def ask() -> None:
-        if stop.is_set():
-            die(EXIT_STOP_EXCEEDED, "ended by a second signal")
-        stop.set()
-
     loop = asyncio.get_running_loop()
+    asked_at = 0.0
+
+    def ask() -> None:
+        nonlocal asked_at
+        if not stop.is_set():
+            asked_at = loop.time()
+            stop.set()
+        elif loop.time() - asked_at > SAME_SIGNAL_S:
+            die(EXIT_STOP_EXCEEDED, "ended by a second signal")
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ask)
     return stop
@@ -145,7 +157,8 @@ def _fatal(error: BaseException) -> None:
 def die(code: int, why: str, error: BaseException | None = None) -> NoReturn:
     """Log, flush, end at once with ``code``: no ``finally``, no thread is waited for."""
     try:
-        _log.critical("%s (exit %d)", why, code, exc_info=error)
+        expected = isinstance(error, OtlpStreamsError)
+        _log.critical("%s (exit %d)", why, code, exc_info=None if expected else error)
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()

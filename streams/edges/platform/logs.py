@@ -21,6 +21,7 @@ from schemas.config import Telemetry
 __all__ = ["RateLimit", "configure_logs"]
 
 OURS = ("schemas", "streams", "topologies", "otlp_streams", "__main__")
+LIBRARIES = ("aiokafka", "asyncio", "faust", "grpc", "mode")
 LINES_MAX = 5
 PERIOD_S = 10.0
 
@@ -104,6 +105,10 @@ def configure_logs(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(telemetry.log_level.upper())
+    # What libraries call information is for those who debug them.
+    least = logging.NOTSET if telemetry.log_level == "debug" else logging.WARNING
+    for name in LIBRARIES:
+        logging.getLogger(name).setLevel(max(least, root.level) if least else least)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 import structlog
@@ -72,6 +73,16 @@ def test_the_level_is_kept() -> None:
     logging.getLogger("aiokafka").warning("nor this")
     structlog.get_logger("topologies.x").error("this")
     assert [line["event"] for line in lines(stream)] == ["this"]
+
+
+@pytest.mark.parametrize(("level", "heard"), [("debug", True), ("info", False), ("error", False)])
+def test_what_libraries_call_information_is_for_debugging(
+    level: Literal["debug", "info", "error"], heard: bool
+) -> None:
+    stream = io.StringIO()
+    configure_logs(Telemetry(log_level=level), stream=stream)
+    logging.getLogger("aiokafka.consumer").info("Subscribed")
+    assert bool(lines(stream)) is heard
 
 
 def test_a_library_may_repeat_itself_only_so_often() -> None:
