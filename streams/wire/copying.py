@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from streams.wire.compiling import inner, kernel
-from streams.wire.memory import copy_bytes
+from streams.wire.memory import address_of, copy_bytes
 from streams.wire.tree import END, FRAME, GAP_FIRST, GAP_STOP, NODE, PARENT, TAG
 
 __all__ = ["fit", "plan", "write"]
@@ -116,25 +116,27 @@ def plan(nodes, leaves, gaps, part, bounds, order, opened, sizes, part_bytes):
 
 
 @inner
-def write_gaps(a, nodes, gaps, node, out, w):
+def write_gaps(a, nodes, gaps, node, target, w):
     """Copy an envelope; the offset after it."""
     for g in range(nodes[node, GAP_FIRST], nodes[node, GAP_STOP]):
         start = np.int64(gaps[g, 0])
         size = np.int64(gaps[g, 1]) - start
-        copy_bytes(out, w, a, start, size)
+        copy_bytes(target, w, a, start, size)
         w += size
     return w
 
 
 @kernel
-def write(a, nodes, leaves, gaps, bounds, order, opened, sizes, out):
+def write(data, nodes, leaves, gaps, bounds, order, opened, sizes, out):
     """Write all parts one after the other. Returns the number of bytes."""
+    a = address_of(data)
+    target = address_of(out)
     w = np.int64(0)
     count = 0
     for k in range(len(bounds) - 2):
         if bounds[k] == bounds[k + 1]:
             continue
-        w = write_gaps(a, nodes, gaps, 0, out, w)
+        w = write_gaps(a, nodes, gaps, 0, target, w)
         count += 1
         node = np.int64(-1)
         at = bounds[k]
@@ -152,7 +154,7 @@ def write(a, nodes, leaves, gaps, bounds, order, opened, sizes, out):
                         w += 1
                     out[w] = size
                     w += 1
-                    w = write_gaps(a, nodes, gaps, np.int64(opened[count]), out, w)
+                    w = write_gaps(a, nodes, gaps, np.int64(opened[count]), target, w)
                     count += 1
             start = np.int64(leaves[leaf, FRAME])
             stop = np.int64(leaves[leaf, END])
@@ -162,7 +164,7 @@ def write(a, nodes, leaves, gaps, bounds, order, opened, sizes, out):
                     break
                 stop = np.int64(leaves[order[at], END])  # neighbours go in one copy
                 at += 1
-            copy_bytes(out, w, a, start, stop - start)
+            copy_bytes(target, w, a, start, stop - start)
             w += stop - start
     return w
 

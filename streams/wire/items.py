@@ -13,10 +13,18 @@ from streams.wire import faults
 from streams.wire.compiling import inner, kernel
 from streams.wire.faults import fault
 from streams.wire.fields import NUMBERS
-from streams.wire.memory import load_u8, load_u64, load_u64_be
+from streams.wire.memory import address_of, load_i64, load_u8, load_u64, load_u64_be, store_i64
 from streams.wire.text import hash_bytes, utf8_error
 from streams.wire.tree import BODY, END, FIRST, FRAME, NODE, PARENT, SECOND, TAG
-from streams.wire.walk import field_body, key_value, skip_varint, varint_value, walk
+from streams.wire.walk import (
+    STRICT,
+    WRONG_IDS,
+    field_body,
+    key_value,
+    skip_varint,
+    varint_value,
+    walk,
+)
 
 __all__ = ["read_logs", "read_points", "read_spans"]
 
@@ -57,23 +65,23 @@ P_RANGE, P_MONOTONIC, P_VALID = _columns(POINTS, "frame", "monotonic", "valid")
 
 
 @inner
-def place(i, leaves, nodes, levels, i32, stride, first):
-    """Columns frame, start, stop, resource and scope of item ``i``; returns its node."""
-    at = first * stride + i
-    i32[at] = leaves[i, FRAME]
-    i32[at + stride] = leaves[i, BODY]
-    i32[at + 2 * stride] = leaves[i, END]
-    node = np.int64(leaves[i, NODE])
-    scope = node
-    while scope >= levels[3]:
-        scope = np.int64(nodes[scope, PARENT])
-    i32[at + 3 * stride] = nodes[scope, PARENT] - levels[1]
-    i32[at + 4 * stride] = scope - levels[2]
-    return node
+def place(leaves, count, nodes, levels, i32, stride, first):
+    """Columns frame, start, stop, resource and scope of all items."""
+    frame = first * stride
+    scopes = levels[3]
+    for i in range(count):
+        i32[frame + i] = leaves[i, FRAME]
+        i32[frame + stride + i] = leaves[i, BODY]
+        i32[frame + 2 * stride + i] = leaves[i, END]
+        scope = np.int64(leaves[i, NODE])
+        while scope >= scopes:
+            scope = np.int64(nodes[scope, PARENT])
+        i32[frame + 3 * stride + i] = nodes[scope, PARENT] - levels[1]
+        i32[frame + 4 * stride + i] = scope - levels[2]
 
 
 @inner
-def attribute(a, p, end, message, depth, stack):
+def attribute(a, p, end, message, depth, work):
     """Check the KeyValue field at ``p``; the offset after it, or a fault."""
     body = field_body(a, p + 1, end)
     if body >= 0:
@@ -81,24 +89,24 @@ def attribute(a, p, end, message, depth, stack):
         stop = start + (body >> 32)
         if key_value(a, start, stop):
             return stop
-    return walk(a, p, end, message, depth, True, stack)
+    return walk(a, p, end, message, depth, True, work)
 
 
 @inner
-def wrong_id(code, p, stack):
+def wrong_id(code, p, work):
     """A fault, or with strict_ids=False a mark on the item."""
-    if stack[1]:
+    if load_i64(work, STRICT):
         return fault(code, p)
-    stack[0] += 1
+    store_i64(work, WRONG_IDS, load_i64(work, WRONG_IDS) + 1)
     return 0
 
 
 @inner
-def status_code(a, p, end, code, stack):
+def status_code(a, p, end, code, work):
     """Check a Status; its code in the low 32 bits (``code`` if it has none), or a fault."""
     while p < end:
         tag = load_u8(a, p)
-        q = walk(a, p, end, _STATUS, 4, True, stack)
+        q = walk(a, p, end, _STATUS, 4, True, work)
         if q < 0:
             return q
         if tag == 0x18:
@@ -108,19 +116,21 @@ def status_code(a, p, end, code, stack):
 
 
 @kernel
-def read_spans(a, leaves, count, nodes, levels, stack, u64, i32, b1, stride):
+def read_spans(data, leaves, count, nodes, levels, area, u64, i32, b1, stride):
     """Columns of SPANS for ``count`` leaves. Returns 0 or a fault."""
+    a = address_of(data)
+    work = address_of(area)
+    place(leaves, count, nodes, levels, i32, stride, S_RANGE)
     for i in range(count):
-        place(i, leaves, nodes, levels, i32, stride, S_RANGE)
         p = np.int64(leaves[i, BODY])
         end = np.int64(leaves[i, END])
         high = low = span = parent = begin = finish = name_hash = _NONE
         kind = status = name = name_stop = state = state_stop = 0
-        stack[0] = 0
+        store_i64(work, WRONG_IDS, 0)
         while p < end:
             tag = load_u8(a, p)
             if tag == 0x4A:
-                p = attribute(a, p, end, _SPAN, 3, stack)
+                p = attribute(a, p, end, _SPAN, 3, work)
                 if p < 0:
                     return p
             elif tag == 0x39 or tag == 0x41:
@@ -149,22 +159,22 @@ def read_spans(a, leaves, count, nodes, levels, stack, u64, i32, b1, stride):
                     if size == 16:
                         high = load_u64_be(a, q)
                         low = load_u64_be(a, q + 8)
-                    elif wrong_id(faults.TRACE_ID, p, stack):
+                    elif wrong_id(faults.TRACE_ID, p, work):
                         return fault(faults.TRACE_ID, p)
                 elif tag == 0x12:
                     span = _NONE
                     if size == 8:
                         span = load_u64_be(a, q)
-                    elif wrong_id(faults.SPAN_ID, p, stack):
+                    elif wrong_id(faults.SPAN_ID, p, work):
                         return fault(faults.SPAN_ID, p)
                 elif tag == 0x22:
                     parent = _NONE
                     if size == 8:
                         parent = load_u64_be(a, q)
-                    elif size != 0 and wrong_id(faults.SPAN_ID, p, stack):
+                    elif size != 0 and wrong_id(faults.SPAN_ID, p, work):
                         return fault(faults.SPAN_ID, p)
                 elif tag == 0x7A:
-                    status = status_code(a, q, stop, status, stack)
+                    status = status_code(a, q, stop, status, work)
                     if status < 0:
                         return status
                 else:
@@ -179,12 +189,12 @@ def read_spans(a, leaves, count, nodes, levels, stack, u64, i32, b1, stride):
                         state_stop = stop
                 p = stop
             else:
-                p = walk(a, p, end, _SPAN, 3, True, stack)
+                p = walk(a, p, end, _SPAN, 3, True, work)
                 if p < 0:
                     return p
-        if (high | low) == _NONE and wrong_id(faults.NO_TRACE_ID, leaves[i, FRAME], stack):
+        if (high | low) == _NONE and wrong_id(faults.NO_TRACE_ID, leaves[i, FRAME], work):
             return fault(faults.NO_TRACE_ID, np.int64(leaves[i, FRAME]))
-        if span == _NONE and wrong_id(faults.NO_SPAN_ID, leaves[i, FRAME], stack):
+        if span == _NONE and wrong_id(faults.NO_SPAN_ID, leaves[i, FRAME], work):
             return fault(faults.NO_SPAN_ID, np.int64(leaves[i, FRAME]))
         name_hash = hash_bytes(a, np.int64(name), np.int64(name_stop))
         u64[S_HIGH * stride + i] = high
@@ -200,28 +210,30 @@ def read_spans(a, leaves, count, nodes, levels, stack, u64, i32, b1, stride):
         i32[S_NAME_STOP * stride + i] = name_stop
         i32[S_STATE * stride + i] = state
         i32[S_STATE_STOP * stride + i] = state_stop
-        b1[S_VALID * stride + i] = stack[0] == 0
+        b1[S_VALID * stride + i] = load_i64(work, WRONG_IDS) == 0
     return 0
 
 
 @kernel
-def read_logs(a, leaves, count, nodes, levels, stack, u64, i32, b1, stride):
+def read_logs(data, leaves, count, nodes, levels, area, u64, i32, b1, stride):
     """Columns of LOGS for ``count`` leaves. Returns 0 or a fault."""
+    a = address_of(data)
+    work = address_of(area)
+    place(leaves, count, nodes, levels, i32, stride, L_RANGE)
     for i in range(count):
-        place(i, leaves, nodes, levels, i32, stride, L_RANGE)
         p = np.int64(leaves[i, BODY])
         end = np.int64(leaves[i, END])
         high = low = span = time = observed = _NONE
         severity = 0
-        stack[0] = 0
+        store_i64(work, WRONG_IDS, 0)
         while p < end:
             tag = load_u8(a, p)
             if tag == 0x32:
-                p = attribute(a, p, end, _LOG, 3, stack)
+                p = attribute(a, p, end, _LOG, 3, work)
                 if p < 0:
                     return p
                 continue
-            q = walk(a, p, end, _LOG, 3, True, stack)
+            q = walk(a, p, end, _LOG, 3, True, work)
             if q < 0:
                 return q
             if tag == 0x09:
@@ -246,31 +258,34 @@ def read_logs(a, leaves, count, nodes, levels, stack, u64, i32, b1, stride):
         u64[L_TIME * stride + i] = time
         u64[L_OBSERVED * stride + i] = observed
         i32[L_SEVERITY * stride + i] = np.int32(severity)
-        b1[L_VALID * stride + i] = stack[0] == 0
+        b1[L_VALID * stride + i] = load_i64(work, WRONG_IDS) == 0
     return 0
 
 
 @kernel
-def read_points(a, leaves, count, nodes, hashes, levels, stack, u64, i32, b1, stride):
+def read_points(data, leaves, count, nodes, hashes, levels, area, u64, i32, b1, stride):
     """Columns of POINTS for ``count`` leaves of any data kind. Returns 0 or a fault."""
+    a = address_of(data)
+    work = address_of(area)
+    place(leaves, count, nodes, levels, i32, stride, P_RANGE)
     for i in range(count):
-        data = place(i, leaves, nodes, levels, i32, stride, P_RANGE)
-        metric = np.int64(nodes[data, PARENT])
-        number = np.int64(nodes[data, TAG]) >> 3
+        node = np.int64(leaves[i, NODE])
+        metric = np.int64(nodes[node, PARENT])
+        number = np.int64(nodes[node, TAG]) >> 3
         message = _POINT[number]
         attributes = 0x4A if number == 9 else (0x0A if number == 10 else 0x3A)
         p = np.int64(leaves[i, BODY])
         end = np.int64(leaves[i, END])
         time = start = _NONE
-        stack[0] = 0
+        store_i64(work, WRONG_IDS, 0)
         while p < end:
             tag = load_u8(a, p)
             if tag == attributes:
-                p = attribute(a, p, end, message, 5, stack)
+                p = attribute(a, p, end, message, 5, work)
                 if p < 0:
                     return p
                 continue
-            q = walk(a, p, end, message, 5, True, stack)
+            q = walk(a, p, end, message, 5, True, work)
             if q < 0:
                 return q
             if tag == 0x11:
@@ -283,7 +298,7 @@ def read_points(a, leaves, count, nodes, hashes, levels, stack, u64, i32, b1, st
         u64[P_HASH * stride + i] = hashes[metric]
         i32[P_METRIC * stride + i] = metric - levels[3]
         i32[P_DATA * stride + i] = number
-        i32[P_TEMPORALITY * stride + i] = nodes[data, FIRST]
-        b1[P_MONOTONIC * stride + i] = nodes[data, SECOND] != 0
-        b1[P_VALID * stride + i] = stack[0] == 0
+        i32[P_TEMPORALITY * stride + i] = nodes[node, FIRST]
+        b1[P_MONOTONIC * stride + i] = nodes[node, SECOND] != 0
+        b1[P_VALID * stride + i] = load_i64(work, WRONG_IDS) == 0
     return 0

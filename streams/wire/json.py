@@ -30,7 +30,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from schemas.errors import MalformedMessage
 from schemas.signals import Signal
 
-__all__ = ["DEPTH_MAX", "REQUESTS", "decode", "encode"]
+__all__ = ["DEPTH_MAX", "REQUESTS", "decode", "encode", "working_bytes"]
 
 REQUESTS: dict[Signal, type[Message]] = {
     Signal.TRACES: ExportTraceServiceRequest,
@@ -77,6 +77,16 @@ def decode(signal: Signal, data: bytes) -> bytes:
         raise MalformedMessage(f"not OTLP/JSON: {where or 'request'}: {wrong}") from None
     except (ValueError, TypeError, DecodeError) as error:
         raise MalformedMessage(f"not OTLP/JSON: {error}") from None
+
+
+def working_bytes(data: bytes) -> int:
+    """About what :func:`decode` allocates for ``data`` while it works, never much less.
+
+    Objects cost more than their text, most of all small ones: measured 10 bytes per byte of
+    usual telemetry and 50 for nothing but ``{},``. The weights are for CPython 3.11 to 3.13.
+    """
+    objects = data.count(b"{") + data.count(b"[")
+    return 5 * len(data) + 140 * objects + 40 * data.count(b",") + 80 * data.count(b":")
 
 
 def encode(signal: Signal, data: bytes) -> bytes:
@@ -212,13 +222,11 @@ def _several(values: Any, field: _Field, depth: int) -> list[Any]:
     if type(values) is not list:
         raise _Wrong(f"an array is wanted, not {_shown(values)}")
     read: list[Any] = []
+    below = field.below
     try:
-        if field.below is None:
-            for value in values:
-                read.append(field.read(value))
-        else:
-            for value in values:
-                read.append(_arguments(value, field.below, depth + 1))
+        for index, value in enumerate(values):
+            read.append(field.read(value) if below is None else _arguments(value, below, depth + 1))
+            values[index] = None  # what was read is let go, so that the tree is never there twice
     except _Wrong as wrong:
         wrong.path.append(f"[{len(read)}]")
         raise

@@ -14,6 +14,7 @@ from streams.wire.faults import GROW, raise_fault
 from streams.wire.items import read_logs, read_points, read_spans
 from streams.wire.scratch import scratch
 from streams.wire.tree import FIRST, SECOND, build_tree
+from streams.wire.walk import STRICT
 
 __all__ = [
     "ITEMS_MAX",
@@ -179,12 +180,12 @@ def scan_bytes(signal: Signal, array: NDArray[np.uint8], strict_ids: bool) -> Sc
     """Scan bytes that are an array already; see ``scan``."""
     work = scratch
     number = _SIGNALS[signal]
-    stack = work.stack
-    stack[1] = strict_ids
+    area = work.area
+    area[STRICT] = strict_ids
     levels = work.levels
     while True:
         nodes, leaves, gaps = work.nodes, work.leaves, work.gaps
-        items = build_tree(array, number, nodes, work.hashes, leaves, gaps, levels, stack)
+        items = build_tree(array, number, nodes, work.hashes, leaves, gaps, levels, area)
         if items >= 0:
             break
         if -items & 63 != GROW:
@@ -215,10 +216,10 @@ def scan_bytes(signal: Signal, array: NDArray[np.uint8], strict_ids: bool) -> Sc
     result._stride, result._longs, result._ints, result._bytes = stride, block, as_ints, as_flags
     columns = (block, as_ints, as_flags, stride)
     if number == 2:
-        fault = read_points(array, leaves, items, nodes, work.hashes, levels, stack, *columns)
+        fault = read_points(array, leaves, items, nodes, work.hashes, levels, area, *columns)
     else:
         read = read_spans if number == 0 else read_logs
-        fault = read(array, leaves, items, nodes, levels, stack, *columns)
+        fault = read(array, leaves, items, nodes, levels, area, *columns)
     if fault < 0:
         raise_fault(fault)
     return result

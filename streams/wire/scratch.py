@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.wire.tree import LEVEL_SLOTS, NODE_COLUMNS
-from streams.wire.walk import STACK_WORDS
+from streams.wire.walk import WORK_WORDS
 
 __all__ = ["Scratch", "scratch"]
 
@@ -20,7 +20,7 @@ class Scratch(threading.local):
     """Arrays that a thread's calls share; what outlives a call is copied out of them."""
 
     def __init__(self) -> None:
-        self.stack = np.zeros(STACK_WORDS, np.int64)
+        self.area = np.zeros(WORK_WORDS, np.int64)
         self.levels = np.zeros(LEVEL_SLOTS, np.int64)
         self._arrays: dict[str, NDArray[Any]] = {}
         self.reserve_tree(1 << 10, 1 << 12)

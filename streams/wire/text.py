@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from streams.wire.compiling import inner
-from streams.wire.memory import high_bits32, load_u8, load_u64, mix
+from streams.wire.memory import high_bits64, load_u8, load_u64, mix
 
 __all__ = ["hash_bytes", "is_ascii", "utf8_error"]
 
@@ -20,22 +20,20 @@ _LENGTH = np.uint64(0xA0761D6478BD642F)
 def is_ascii(a, p, end):
     """Whether every byte of ``[p, end)`` is below 0x80."""
     size = end - p
-    if size >= 32:
-        bits = high_bits32(a, end - 32)  # the last, overlapping: no tail to step through
-        while p + 32 < end:
-            bits |= high_bits32(a, p)
-            p += 32
-        return bits == 0
-    if size >= 8:
-        word = load_u64(a, end - 8)
-        while p + 8 < end:
-            word |= load_u64(a, p)
-            p += 8
-        return (word & _HIGH) == _NONE
-    if size == 0:
+    if size <= 0:
         return True
-    if end >= 8:
-        return ((load_u64(a, end - 8) >> np.uint64(64 - 8 * size)) & _HIGH) == _NONE
+    if end >= 64:  # the bytes before ``p`` are data too: one step for nearly all strings
+        bits = high_bits64(a, end - 64)
+        if size <= 64:
+            return (bits >> np.uint64(64 - size)) == _NONE
+        while p + 64 < end:
+            bits |= high_bits64(a, p)
+            p += 64
+        return bits == _NONE
+    while p + 8 <= end:
+        if (load_u64(a, p) & _HIGH) != _NONE:
+            return False
+        p += 8
     while p < end:
         if load_u8(a, p) >= 0x80:
             return False

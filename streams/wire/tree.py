@@ -16,10 +16,20 @@ from streams.wire import faults
 from streams.wire.compiling import inner, kernel
 from streams.wire.faults import fault
 from streams.wire.fields import FIELDS, NUMBERS, ROW, Kind
-from streams.wire.memory import load_u8, load_u32, load_u64
+from streams.wire.memory import (
+    address_of,
+    load_i64,
+    load_u8,
+    load_u32,
+    load_u64,
+    store_i64,
+)
 from streams.wire.text import hash_bytes
 from streams.wire.walk import (
     KEY_VALUE,
+    SERVICE,
+    SERVICE_STOP,
+    SUM,
     field_body,
     key_value,
     varint_value,
@@ -45,6 +55,7 @@ _TYPES = np.array(
     ],
     np.int64,
 )
+_FETCH_BYTES = 1 << 20
 _METRIC = NUMBERS["Metric"]
 _RESOURCE = NUMBERS["Resource"]
 _DATA = np.zeros(16, np.int64)
@@ -63,7 +74,7 @@ _NAME = int.from_bytes(b"name", "little")
 
 
 @inner
-def service_name(a, p, end, node):
+def service_name(a, p, end, work):
     """If the KeyValue in ``[p, end)`` is service.name with a string, note where it lies."""
     if end - p < 18 or load_u8(a, p) != 0x0A or load_u8(a, p + 1) != 12:
         return
@@ -81,16 +92,16 @@ def service_name(a, p, end, node):
     body = field_body(a, q + 1, stop)
     q = body & 0xFFFFFFFF
     if body >= 0 and q + (body >> 32) == stop:
-        node[FIRST] = q
-        node[SECOND] = stop
+        store_i64(work, SERVICE, q)
+        store_i64(work, SERVICE_STOP, stop)
 
 
 @inner
-def resource(a, p, end, node, hashes, k, stack):
-    """Check a Resource at level 2; add up the hashes of its attributes."""
+def resource(a, p, end, work):
+    """Check a Resource at level 2; add to the sum of its attributes' hashes in ``work``."""
     while p < end:
         if load_u8(a, p) != 0x0A:
-            p = walk(a, p, end, _RESOURCE, 2, True, stack)
+            p = walk(a, p, end, _RESOURCE, 2, True, work)
             if p < 0:
                 return p
             continue
@@ -100,51 +111,42 @@ def resource(a, p, end, node, hashes, k, stack):
         p = body & 0xFFFFFFFF
         stop = p + (body >> 32)
         if not key_value(a, p, stop):
-            q = walk(a, p, stop, KEY_VALUE, 3, False, stack)
+            q = walk(a, p, stop, KEY_VALUE, 3, False, work)
             if q < 0:
                 return q
-        hashes[k] += hash_bytes(a, p, stop)  # a sum: the order of attributes does not matter
-        if node[SECOND] == 0:
-            service_name(a, p, stop, node)
+        # A sum: the order of attributes does not matter.
+        store_i64(work, SUM, load_i64(work, SUM) + np.int64(hash_bytes(a, p, stop)))
+        if load_i64(work, SERVICE_STOP) == 0:
+            service_name(a, p, stop, work)
         p = stop
     return p
 
 
 @inner
-def envelope_field(a, p, end, message, level, k, nodes, hashes, stack):
-    """Check one field of an inner node that is no child; note what columns need of it."""
-    tag = load_u8(a, p)
-    if level == 1 and tag == 0x0A:
-        body = field_body(a, p + 1, end)
-        if body < 0:
-            return body
-        start = body & 0xFFFFFFFF
-        return resource(a, start, start + (body >> 32), nodes[k], hashes, k, stack)
-    q = walk(a, p, end, message, level, True, stack)
-    if q < 0:
-        return q
-    if level == 3 and tag == 0x0A:  # Metric.name
-        body = field_body(a, p + 1, end)
-        nodes[k, FIRST] = body & 0xFFFFFFFF
-        nodes[k, SECOND] = q
-        hashes[k] = hash_bytes(a, body & 0xFFFFFFFF, q)
-    elif level == 4 and tag == 0x10:  # aggregation_temporality
-        nodes[k, FIRST] = np.int32(varint_value(a, p + 1, q) & 0xFFFFFFFF)
-    elif level == 4 and tag == 0x18 and message == _SUM:
-        nodes[k, SECOND] = varint_value(a, p + 1, q) != 0
-    return q
+def fetch(a, size, work):
+    """Bring the data into the cache, front to back, as fast as the memory gives it.
+
+    The tree is found by hopping from length to length, where each hop waits for memory.
+    """
+    seen = np.uint64(0)
+    for at in range(0, min(size, _FETCH_BYTES) - 8, 64):
+        seen ^= load_u64(a, at)
+    store_i64(work, SUM, np.int64(seen))  # a use, or the compiler would drop the loads
 
 
 @kernel
-def build_tree(a, signal, nodes, hashes, leaves, gaps, levels, stack):
-    """Fill the arrays from ``a``; ``levels`` gets each level's first node.
+def build_tree(data, signal, nodes, hashes, leaves, gaps, levels, area):
+    """Fill the arrays from ``data``; ``levels`` gets each level's first node.
 
     Returns the number of leaves, a fault, or the fault GROW when an array is too short.
     """
+    a = address_of(data)
+    work = address_of(area)
+    fetch(a, data.size, work)
     depth = 5 if signal == METRICS else 3
     nodes[0, :] = 0
     nodes[0, PARENT] = -1
-    nodes[0, STOP] = a.size
+    nodes[0, STOP] = data.size
     levels[0] = 0
     levels[1] = 1
     count = 1
@@ -171,9 +173,36 @@ def build_tree(a, signal, nodes, hashes, leaves, gaps, levels, stack):
                 start = p
                 tag = load_u8(a, p)
                 if tag >= 0x80 or (FIELDS[message * ROW + (tag >> 3)] >> 8) & 0xFF != _CHILD:
-                    p = envelope_field(a, p, end, message, level, owner, nodes, hashes, stack)
+                    if level == 1 and tag == 0x0A:
+                        body = field_body(a, p + 1, end)
+                        if body < 0:
+                            return body
+                        p = body & 0xFFFFFFFF
+                        store_i64(
+                            work, SUM, np.int64(hashes[k])
+                        )  # a second Resource merges into the first
+                        store_i64(work, SERVICE, np.int64(nodes[k, FIRST]))
+                        store_i64(work, SERVICE_STOP, np.int64(nodes[k, SECOND]))
+                        p = resource(a, p, p + (body >> 32), work)
+                        if p < 0:
+                            return p
+                        hashes[k] = np.uint64(load_i64(work, SUM))
+                        nodes[k, FIRST] = load_i64(work, SERVICE)
+                        nodes[k, SECOND] = load_i64(work, SERVICE_STOP)
+                        continue
+                    p = walk(a, p, end, message, level, True, work)
                     if p < 0:
                         return p
+                    if level == 3 and tag == 0x0A:  # Metric.name
+                        body = field_body(a, start + 1, end)
+                        nodes[k, FIRST] = body & 0xFFFFFFFF
+                        nodes[k, SECOND] = p
+                        hashes[k] = hash_bytes(a, body & 0xFFFFFFFF, p)
+                    elif level == 4 and tag == 0x10:  # aggregation_temporality
+                        value = varint_value(a, start + 1, p) & 0xFFFFFFFF
+                        nodes[owner, FIRST] = np.int32(value)
+                    elif level == 4 and tag == 0x18 and message == _SUM:
+                        nodes[owner, SECOND] = varint_value(a, start + 1, p) != 0
                     continue
                 if tag & 7 != 2:
                     return fault(faults.WIRE_TYPE if tag & 7 < 3 else faults.GROUP, p)

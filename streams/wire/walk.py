@@ -14,12 +14,12 @@ from streams.wire import faults
 from streams.wire.compiling import inner
 from streams.wire.faults import fault
 from streams.wire.fields import FIELDS, NUMBERS, ROW, Kind
-from streams.wire.memory import load_u8
+from streams.wire.memory import load_i64, load_u8, store_i64
 from streams.wire.text import is_ascii, utf8_error
 
 __all__ = [
     "DEPTH_MAX",
-    "STACK_WORDS",
+    "WORK_WORDS",
     "field_body",
     "key_value",
     "skip_varint",
@@ -28,8 +28,10 @@ __all__ = [
 ]
 
 DEPTH_MAX = 100
-_FIRST = 2  # stack[0] counts wrong ids, stack[1] says whether they are faults
-STACK_WORDS = _FIRST + 2 * (DEPTH_MAX + 2)
+# The work area, int64: how many ids were wrong, whether that is a fault, results, then the stack.
+WRONG_IDS, STRICT, SUM, SERVICE, SERVICE_STOP = range(5)
+_FIRST = 5
+WORK_WORDS = _FIRST + 2 * (DEPTH_MAX + 2)
 
 KEY_VALUE = NUMBERS["KeyValue"]
 _UNKNOWN = int(FIELDS[0])
@@ -130,11 +132,11 @@ def key_value(a, p, end):
 
 
 @inner
-def walk(a, p, end, message, depth, single, stack):
+def walk(a, p, end, message, depth, single, work):
     """Check the fields in ``[p, end)`` of a message at nesting level ``depth`` (request: 0).
 
     With ``single`` only the field at ``p``. Returns the offset after it, or a fault. Wrong ids
-    are faults when ``stack[1]`` is set, otherwise counted in ``stack[0]``.
+    are faults when ``work[STRICT]`` is set, otherwise counted in ``work[WRONG_IDS]``.
     """
     top = 0
     while True:
@@ -142,8 +144,8 @@ def walk(a, p, end, message, depth, single, stack):
             if top == 0:
                 return p
             top -= 1
-            end = stack[_FIRST + 2 * top]
-            message = stack[_FIRST + 2 * top + 1]
+            end = load_i64(work, _FIRST + 2 * top)
+            message = load_i64(work, _FIRST + 2 * top + 1)
             if single and top == 0:
                 return p
             continue
@@ -206,8 +208,8 @@ def walk(a, p, end, message, depth, single, stack):
                 else:
                     if level > DEPTH_MAX:
                         return fault(faults.DEPTH, start)
-                    stack[_FIRST + 2 * top] = end
-                    stack[_FIRST + 2 * top + 1] = message
+                    store_i64(work, _FIRST + 2 * top, end)
+                    store_i64(work, _FIRST + 2 * top + 1, message)
                     top += 1
                     end = stop
                     message = child
@@ -219,9 +221,9 @@ def walk(a, p, end, message, depth, single, stack):
             elif kind == TRACE_ID or kind == SPAN_ID:
                 size = stop - p
                 if size != 0 and size != (16 if kind == TRACE_ID else 8):
-                    if stack[1]:
+                    if load_i64(work, STRICT):
                         return fault(faults.TRACE_ID if kind == TRACE_ID else faults.SPAN_ID, start)
-                    stack[0] += 1
+                    store_i64(work, WRONG_IDS, load_i64(work, WRONG_IDS) + 1)
             elif kind == FIXED64S:
                 if (stop - p) & 7:
                     return fault(faults.PACKED, start)
