@@ -35,9 +35,9 @@ def test_counts_are_those_of_multisets(steps):
             sent.update(spans)
             pending.append(spans)
         elif what == "ack" and pending:
-            spans = pending.pop(0)
-            ledger.acknowledged(Signal.TRACES, request_of(*spans))
-            acknowledged.update(spans)
+            oldest = pending.pop(0)
+            ledger.acknowledged(Signal.TRACES, request_of(*oldest))
+            acknowledged.update(oldest)
         elif what == "arrive":
             ledger.arrived(Signal.TRACES, request_of(*spans))
             for one in spans:
