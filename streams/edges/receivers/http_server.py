@@ -4,8 +4,9 @@ Source: OTLP specification, section OTLP/HTTP.
 
 A body is bounded before it is read: a Content-Length above ``max_request_bytes`` is refused
 unread, a smaller one is reserved from the shared :class:`Admission` as a whole, a chunked body
-chunk by chunk. What aiohttp itself buffers per connection is bounded by its flow control
-(twice ``_READ_BYTES``).
+chunk by chunk. Transcoding JSON takes some ten times its size, which is reserved too: with the
+default ``inflight_max`` about 20 MiB of JSON is the most. What aiohttp itself buffers per
+connection is bounded by its flow control (twice ``_READ_BYTES``).
 """
 
 from __future__ import annotations
@@ -49,8 +50,6 @@ _READ_BYTES = 256 << 10
 _BACKLOG = 1024
 _INLINE_JSON_BYTES = 64 << 10
 """Larger JSON bodies are transcoded on a thread, so that the loop stays responsive."""
-_JSON_EXPANSION = 10
-"""Memory that transcoding takes while it lasts, in bytes per byte of JSON (measured: 6 to 10)."""
 _LINGER_S = 2.0
 """A refused client may go on sending for so long, so that it gets to read the answer."""
 
@@ -259,7 +258,7 @@ class HttpServer:
             )
 
     async def _transcode(self, signal: Signal, body: bytes, reservation: Reservation) -> bytes:
-        working_bytes = len(body) * _JSON_EXPANSION
+        working_bytes = otlp_json.working_bytes(body)
         reservation.grow(working_bytes)
         if len(body) <= _INLINE_JSON_BYTES:
             message = otlp_json.decode(signal, body)

@@ -17,7 +17,7 @@ from google.rpc import status_pb2
 
 from schemas.signals import Signal
 
-from .conftest import PROTOBUF
+from .conftest import JSON, PROTOBUF
 from .http2 import bare_call
 from .requests import request_of
 
@@ -137,6 +137,33 @@ async def test_grpc_zip_bomb(small: Measured, encoding: str) -> None:
     assert any(b"ingest.max_request" in answer for answer in answers)
     grown = small.peak_bytes() - before
     assert grown < 2 * 64 * MIB, f"{grown / MIB:.0f} MiB for {INFLATED_BYTES / MIB:.0f}"
+
+
+JSON_SHAPES = {
+    "empty objects": b'{"resourceSpans":[' + b"{}," * 1_000_000 + b"{}]}",
+    "unknown numbers": b'{"x":[' + b"1," * 2_000_000 + b"1]}",
+    "unknown names": b"{" + b",".join(b'"%x":0' % number for number in range(400_000)) + b"}",
+    "one character of four bytes": b'{"x":"' + "\U0001f525".encode() + b"x" * (14 * MIB) + b'"}',
+}
+
+
+@pytest.mark.parametrize("shape", list(JSON_SHAPES))
+async def test_json_that_grows(small: Measured, shape: str) -> None:
+    """Trees of small objects take much more than their text; that is reserved beforehand."""
+    body = JSON_SHAPES[shape]
+    before = small.peak_bytes()
+    async with aiohttp.ClientSession() as session:
+
+        async def post() -> int:
+            url = f"http://127.0.0.1:{small.http_port}/v1/traces"
+            async with session.post(url, data=body, headers={"Content-Type": JSON}) as answer:
+                await answer.read()
+                return answer.status
+
+        answers = await asyncio.gather(*(post() for _ in range(AT_ONCE)))
+    assert set(answers) <= {200, 413, 429}
+    grown = small.peak_bytes() - before
+    assert grown < 2 * 64 * MIB, f"{grown / MIB:.0f} MiB"
 
 
 async def test_one_request_of_60_mib(large: Measured) -> None:
