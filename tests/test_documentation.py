@@ -175,7 +175,7 @@ def _speaks(terminal: Terminal, command: str) -> None:
 
 
 def _demo(terminal: Terminal, command: str) -> None:
-    terminal.run(f"{command} SECONDS=5", folder=ROOT, timeout_s=240)
+    terminal.run(f"{command} SECONDS=5 ARGS=--any-ports", folder=ROOT, timeout_s=240)
 
 
 def _dry(terminal: Terminal, command: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from importlib.util import find_spec
 
 import typer
 
@@ -41,8 +40,7 @@ def version() -> None:
 
 
 for _module in _MODULES:
-    if find_spec(f"topologies.cli.{_module}"):
-        import_module(f"topologies.cli.{_module}").register(app)
+    import_module(f"topologies.cli.{_module}").register(app)
 
 
 def main() -> None:
