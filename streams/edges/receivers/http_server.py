@@ -94,6 +94,7 @@ class HttpServer:
         self._metrics = metrics
         self._reuse_port = reuse_port
         self._cors = CorsPolicy(settings.cors)
+        self._connections: Connections | None = None
         self._runner: web.ServerRunner | None = None
         self._port = 0
 
@@ -120,6 +121,7 @@ class HttpServer:
             handler_cancellation=True,
             access_log=None,
         )
+        # Stopping has waited for requests already when the runner cleans up, see stop().
         runner = web.ServerRunner(connections, shutdown_timeout=0.0)
         await runner.setup()
         host, port = split_endpoint(self._settings.endpoint)
@@ -134,16 +136,21 @@ class HttpServer:
                 f"ingest.http.endpoint: cannot listen on {self._settings.endpoint}: "
                 f"{error.strerror}"
             ) from None
+        self._connections = connections
         self._runner = runner
         self._port = runner.addresses[0][1]
         self._metrics.watch(self._admission)
 
     async def stop(self, grace_s: float) -> None:
         """Take no more connections; requests under way have ``grace_s`` to finish."""
-        if self._runner is not None:
-            self._runner._shutdown_timeout = grace_s
-            await self._runner.cleanup()
-            self._runner = None
+        if self._runner is None or self._connections is None:
+            return
+        for site in self._runner.sites:
+            await site.stop()
+        self._connections.pre_shutdown()
+        await self._connections.shutdown(grace_s)
+        await self._runner.cleanup()
+        self._runner = self._connections = None
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever happens."""
@@ -151,7 +158,7 @@ class HttpServer:
         content_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         json = content_type == _JSON
         signal = _ROUTES.get(request.path)
-        status = HTTPStatus.OK
+        status: HTTPStatus | None = None  # stays so if the client goes away meanwhile
         headers = {"Server": "otlp-streams", **self._cors.headers(request.headers)}
         try:
             if request.method == "OPTIONS" and signal and self._is_preflight(request):
@@ -162,6 +169,7 @@ class HttpServer:
             with self._admission.reservation() as reservation:
                 try:
                     body = await self._serve(request, signal, content_type, reservation)
+                    status = HTTPStatus.OK
                 except ConnectionReset:
                     status = HTTPStatus.BAD_GATEWAY
                     if request.transport is not None:
@@ -183,7 +191,8 @@ class HttpServer:
                 answer.force_close()
             return answer
         finally:
-            self._metrics.answered(signal, _TRANSPORT, str(status.value), perf_counter() - started)
+            code = str(status.value) if status else "cancelled"
+            self._metrics.answered(signal, _TRANSPORT, code, perf_counter() - started)
 
     async def _serve(
         self,

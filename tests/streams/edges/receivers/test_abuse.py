@@ -226,6 +226,9 @@ async def test_client_that_goes_away_frees_its_room(start: Start) -> None:
     call.cancel()
     await asyncio.wait([calling])
     await until(lambda: servers.admission.inflight_bytes == 0)
+    for transport, code in (("http", "cancelled"), ("grpc", "CANCELLED")):
+        labels = {"signal": "traces", "transport": transport, "code": code}
+        assert servers.metric("otlp_streams_receiver_requests_total", **labels) >= 1
     held.go.set()
     await is_alive(servers)
 
