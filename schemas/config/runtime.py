@@ -18,7 +18,7 @@ class Runtime(Settings):
 
     lane_max: Size = Field(default=8 << 20, ge=1 << 16, le=1 << 30)
     """Bytes queued and in flight per partition before its fetching pauses."""
-    lanes_max: Size = Field(default=128 << 20, ge=1 << 20, le=64 << 30)
+    lanes_max: Size = Field(default=64 << 20, ge=1 << 20, le=64 << 30)
     """The same over all partitions of a stage in a process: many partitions get less each."""
     ahead_max: int = Field(default=10_000, ge=1, le=10_000_000)
     """Messages of a partition finished ahead of an unfinished one before it takes no more; what

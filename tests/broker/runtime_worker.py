@@ -83,6 +83,21 @@ def ident(batch: Batch) -> str:
     return batch.value[:200].decode("latin1").split()[0]
 
 
+def break_the_fetcher() -> None:
+    """Faust's own task dies, in a way that no lane can notice."""
+    from topologies.runtime.faust_app import _Consumer
+
+    polls = iter(range(5))
+    original = _Consumer._getmany
+
+    async def getmany(self: Any, **kwargs: Any) -> Any:
+        if next(polls, None) is None:
+            raise RuntimeError("the fetcher of the test is broken")
+        return await original(self, **kwargs)
+
+    _Consumer._getmany = getmany
+
+
 def main() -> None:
     order = json.loads(Path(sys.argv[1]).read_text())
     logging.basicConfig(level="INFO", format="%(asctime)s %(process)d %(name)s %(message)s")
@@ -104,11 +119,14 @@ def main() -> None:
         )
     else:
         stage = Stage(sink=lambda _t, _p: RecordingSink(done, knobs), **common)
+    if knobs.get("crash"):
+        break_the_fetcher()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(stage, config))
     usage = resource.getrusage(resource.RUSAGE_SELF)
     # Not ru_maxrss: that one remembers the parent from before exec.
-    peak = next(line for line in Path("/proc/self/status").open() if line.startswith("VmHWM"))
+    status = Path("/proc/self/status").read_text().splitlines()
+    peak = next(line for line in status if line.startswith("VmHWM"))
     cpu_s = usage.ru_utime + usage.ru_stime
     print(json.dumps({"rss_kb": int(peak.split()[1]), "cpu_s": cpu_s}))
 

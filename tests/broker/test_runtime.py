@@ -106,6 +106,12 @@ async def test_a_defect_ends_with_70_and_commits_nothing(
     assert await workers.committed() == {}
 
 
+async def test_a_crash_of_faust_ends_with_71(workers: Workers, topic: str, deadletter: str) -> None:
+    worker = workers.start([topic], deadletter, crash=True)
+    assert await asyncio.to_thread(worker.process.wait, 30) == 71
+    assert "the fetcher of the test is broken" in worker.log
+
+
 async def test_sigterm_finishes_what_runs_and_commits(
     workers: Workers, topic: str, deadletter: str
 ) -> None:
@@ -321,7 +327,15 @@ async def test_the_broker_dies_and_returns(
         await until(load.all_committed)
         await load.everything_done()
         assert worker.process.poll() is None
-        assert worker.stop() == 0
+
+        # Stopped while Kafka is away: nothing hangs, and the exit code says it.
+        await send(broker.bootstrap, topic, [b"last slow:0.5"])
+        seen = len(worker.done())
+        await until(lambda: metric(worker.get("/metrics")[1], "otlp_streams_lane_bytes") or 1)
+        await asyncio.to_thread(broker.kill)
+        await until(lambda: len(worker.done()) > seen)
+        assert await asyncio.to_thread(worker.stop, timeout_s=10) == 75
+        assert "did not take the last commit" in worker.log
     finally:
         workers.end()
 
@@ -378,3 +392,31 @@ async def test_offsets_that_retention_removed_are_counted(
     assert metric(text, "otlp_streams_lost_messages_total", topic=topic) == 5
     assert "retention removed 5 messages" in again.log
     assert again.stop() == 0
+
+
+async def test_retention_that_overtakes_a_slow_reader_is_counted(
+    workers: Workers, topic: str, deadletter: str
+) -> None:
+    from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+    from aiokafka.structs import TopicPartition
+
+    block = os.urandom(1 << 20)
+    values = [b"id%d " % n + block[n : n + 300_000] for n in range(60)]
+    values[0] = b"id0 slow:1"
+    await send(workers.bootstrap, topic, values)
+    worker = workers.start([topic], deadletter, max_inflight=1, runtime={"lane_max": 1 << 20})
+    await until(lambda: metric(worker.get("/metrics")[1], "otlp_streams_lane_full") == 1)
+    admin = AIOKafkaAdminClient(bootstrap_servers=workers.bootstrap)
+    await admin.start()
+    await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=58)})
+    await admin.close()
+    await until(lambda: worker.done() and worker.done()[-1].ident == "id59")
+    lost = 60 - len(worker.done())
+    assert lost > 0
+
+    def counted() -> bool:
+        text = worker.get("/metrics")[1]
+        return metric(text, "otlp_streams_lost_messages_total", topic=topic) == lost
+
+    await until(counted)
+    assert worker.stop() == 0

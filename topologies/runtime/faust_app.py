@@ -191,6 +191,12 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             fetch_max_wait_ms=round(settings.fetch_wait * 1000),
         )
 
+    async def on_thread_stop(self) -> None:
+        # Without a broker aiokafka lets the cancellation of its own requests out of stop(); the
+        # thread would die of it before it says that it has ended, and the app wait for ever.
+        with contextlib.suppress(asyncio.CancelledError):
+            await super().on_thread_stop()
+
     def answered(self, tp: TP) -> tuple[int, int, float] | None:
         """Position, end and time (Unix seconds) of the broker's last answer about ``tp``.
 

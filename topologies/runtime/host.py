@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.batches import Batch, Record
 from schemas.config import Config
-from schemas.errors import PermanentError
+from schemas.errors import BrokerUnavailable, PermanentError
 
 from .calls import Backoff, OperatorCalls, SinkCalls
 from .clock import Clock, SystemClock
@@ -40,6 +40,9 @@ __all__ = ["Host"]
 
 LANE_MIN_BYTES = 1 << 16
 """Least share of ``runtime.lanes_max``."""
+
+COMMIT_TIMEOUT_MIN_S = 1.0
+"""The last commit gets as long as the drain, and at least this."""
 
 _log = logging.getLogger(__name__)
 
@@ -118,15 +121,27 @@ class Host:
         return reason
 
     async def stop(self) -> None:
-        """Finish what runs, for at most ``drain_timeout``; commit; leave the group."""
+        """Finish what runs, for at most ``drain_timeout``; commit; leave the group.
+
+        Raises:
+            BrokerUnavailable: it has left, but could not commit.
+        """
         self._stopping = True
         lanes = list(self._lanes.values())
-        await self._drain(lanes, self._config.runtime.drain_timeout)
-        await self._app.consumer.commit_now()
+        drain_s = self._config.runtime.drain_timeout
+        await self._drain(lanes, drain_s)
+        committed = True
+        try:
+            async with asyncio.timeout(max(COMMIT_TIMEOUT_MIN_S, drain_s)):
+                await self._app.consumer.commit_now()
+        except TimeoutError:
+            committed = False
         for lane in lanes:
             lane.close()
         self._lanes.clear()
         await self._app.stop()
+        if not committed:
+            raise BrokerUnavailable(f"{self.group}: Kafka did not take the last commit")
 
     def lane_states(self) -> Iterable[LaneState]:
         """The lanes as they are."""
@@ -144,6 +159,12 @@ class Host:
         lane = self._lanes.get(TP(message.topic, message.partition))
         if lane is None or lane.generation != message.generation_id:
             return
+        expected = lane.ledger.next_offset
+        if expected is not None and message.offset > expected + 1:
+            # One offset is a transaction's marker. More may be aborted, compacted, or removed.
+            self._check_retention(
+                {TP(message.topic, message.partition): (expected, message.offset)}
+            )
         headers = tuple((name, value or b"") for name, value in message.headers or ())
         lane.put(
             Batch(
@@ -197,7 +218,9 @@ class Host:
                 "%s: generation %d, %d partitions, %d of them as before",
                 self.group, generation, len(assigned), kept,
             )  # fmt: skip
-            self._check_retention(assigned)
+            self._check_retention(
+                {tp: (at, None) for tp in assigned if (at := self._read_from(tp)) is not None}
+            )
 
     def full_partitions(self) -> list[TP]:
         """Partitions that are not to be fetched now."""
@@ -312,25 +335,28 @@ class Host:
         first_unfinished = lane.ledger.position
         return max(0, end - (position if first_unfinished is None else first_unfinished))
 
-    def _check_retention(self, assigned: set[TP]) -> None:
-        task = asyncio.get_running_loop().create_task(self._count_lost(assigned))
-        self._checks.add(task)
-        task.add_done_callback(self._checks.discard)
+    def _read_from(self, tp: TP) -> int | None:
+        """Where reading goes on; None if the group has never committed."""
+        following = self._lanes[tp].ledger.next_offset
+        committed: int | None = self._app.consumer._committed_offset.get(tp)
+        return committed if following is None else following
 
-    async def _count_lost(self, assigned: set[TP]) -> None:
-        """Name what retention removed between the committed offsets and the log's begin."""
-        consumer = self._app.consumer
-        committed = {tp: consumer._committed_offset.get(tp) for tp in assigned}
-        known = {tp: offset for tp, offset in committed.items() if offset is not None}
-        if not known:
-            return
+    def _check_retention(self, gaps: Mapping[TP, tuple[int, int | None]]) -> None:
+        """See later what of these gaps (first offset, first after it if known) was removed."""
+        if gaps:
+            task = asyncio.get_running_loop().create_task(self._count_lost(gaps))
+            self._checks.add(task)
+            task.add_done_callback(self._checks.discard)
+
+    async def _count_lost(self, gaps: Mapping[TP, tuple[int, int | None]]) -> None:
         try:
-            earliest = await consumer.earliest_offsets(*known)
+            earliest = await self._app.consumer.earliest_offsets(*gaps)
         except Exception as error:
             _log.warning("%s: the logs' begin is not known: %r", self.group, error)
             return
-        for tp, offset in known.items():
-            lost = earliest.get(tp, 0) - offset
+        for tp, (begin, end) in gaps.items():
+            first = earliest.get(tp, 0)
+            lost = (first if end is None else min(first, end)) - begin
             if lost > 0:
                 self.topic_counts[tp.topic].lost += lost
                 _log.error(

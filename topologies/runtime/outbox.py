@@ -57,7 +57,10 @@ class Receipt:
         """After an error: what must be sent again, in order."""
 
     async def acknowledged(self) -> None:
-        """Wait until all in-sync replicas have all records.
+        """Wait until all in-sync replicas have all records, over outages too.
+
+        The producer itself sends again while a broker is away, as idempotence demands: there is
+        no time limit here but :meth:`Outbox.stop`.
 
         Raises:
             BrokerUnavailable: they may not; ``unacknowledged`` says which.

@@ -166,3 +166,5 @@ def _quiet_faust() -> None:
         logger = logging.getLogger(name)
         if logger.level == logging.NOTSET:
             logger.setLevel(logging.WARNING)
+    # "Timer commit is overlapping", for as long as a broker is away.
+    logging.getLogger("mode.timers").setLevel(logging.ERROR)
