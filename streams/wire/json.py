@@ -10,16 +10,11 @@ plan made once from their descriptors; they check ranges and UTF-8 and build eve
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-import math
-import re
-from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple, NoReturn
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -29,6 +24,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from schemas.errors import MalformedMessage
 from schemas.signals import Signal
+
+from .json_scalars import Convert, Wrong, converters, shown
 
 __all__ = ["DEPTH_MAX", "REQUESTS", "decode", "encode", "working_bytes"]
 
@@ -42,18 +39,7 @@ REQUESTS: dict[Signal, type[Message]] = {
 DEPTH_MAX = 100
 """Messages within messages; the protobuf libraries' own limit."""
 
-_ID_BYTES = {"trace_id": 16, "span_id": 8, "parent_span_id": 8}
-_DECIMAL = re.compile(r"-?[0-9]{1,20}")
-_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_NOT_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
-
-_F = FieldDescriptor
-_WIDE = {_F.TYPE_INT64, _F.TYPE_UINT64, _F.TYPE_SINT64, _F.TYPE_FIXED64, _F.TYPE_SFIXED64}
-_NARROW = {_F.TYPE_INT32, _F.TYPE_UINT32, _F.TYPE_SINT32, _F.TYPE_FIXED32, _F.TYPE_SFIXED32}
-_REAL = {_F.TYPE_DOUBLE, _F.TYPE_FLOAT}
-
 _Tree = dict[str, Any]
-_Convert = Callable[[Any], Any]
 
 
 def decode(signal: Signal, data: bytes) -> bytes:
@@ -72,7 +58,7 @@ def decode(signal: Signal, data: bytes) -> bytes:
     try:
         arguments = _arguments(tree, _plan(request.DESCRIPTOR), 1)
         return request(**arguments).SerializeToString()
-    except _Wrong as wrong:
+    except Wrong as wrong:
         where = "".join(reversed(wrong.path)).lstrip(".")
         raise MalformedMessage(f"not OTLP/JSON: {where or 'request'}: {wrong}") from None
     except (ValueError, TypeError, DecodeError) as error:
@@ -127,14 +113,6 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-class _Wrong(Exception):
-    """A value that its field cannot have; ``path`` is collected from the inside out."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.path: list[str] = []
-
-
 class _Field(NamedTuple):
     """How one field is read and written. ``below`` is set for messages, the others for scalars."""
 
@@ -143,8 +121,8 @@ class _Field(NamedTuple):
     repeated: bool
     oneof: str
     below: _Plan | None
-    read: _Convert
-    write: _Convert | None
+    read: Convert
+    write: Convert | None
 
 
 class _Plan:
@@ -172,7 +150,7 @@ def _make_plan(descriptor: Descriptor, made: dict[str, _Plan]) -> _Plan:
         below = None
         if field.message_type is not None:
             below = _make_plan(field.message_type, made)
-        read, write = _converters(field)
+        read, write = converters(field)
         entry = _Field(
             name=field.name,
             json_name=field.json_name,
@@ -192,9 +170,9 @@ def _make_plan(descriptor: Descriptor, made: dict[str, _Plan]) -> _Plan:
 def _arguments(tree: Any, plan: _Plan, depth: int) -> _Tree:
     """Constructor arguments of a message from its JSON object."""
     if type(tree) is not dict:
-        raise _Wrong(f"an object is wanted, not {_shown(tree)}")
+        raise Wrong(f"an object is wanted, not {shown(tree)}")
     if depth > DEPTH_MAX:
-        raise _Wrong(f"messages are nested more than {DEPTH_MAX} deep")
+        raise Wrong(f"messages are nested more than {DEPTH_MAX} deep")
     arguments: _Tree = {}
     by_name = plan.by_name
     for key, value in tree.items():
@@ -202,7 +180,7 @@ def _arguments(tree: Any, plan: _Plan, depth: int) -> _Tree:
         if field is None or value is None:
             continue
         if field.name in arguments:
-            raise _Wrong(f"{field.json_name} is given twice")
+            raise Wrong(f"{field.json_name} is given twice")
         try:
             if field.repeated:
                 arguments[field.name] = _several(value, field, depth)
@@ -210,7 +188,7 @@ def _arguments(tree: Any, plan: _Plan, depth: int) -> _Tree:
                 arguments[field.name] = _arguments(value, field.below, depth + 1)
             else:
                 arguments[field.name] = field.read(value)
-        except _Wrong as wrong:
+        except Wrong as wrong:
             wrong.path.append(f".{key}")
             raise
     if plan.oneofs and len(arguments) > 1:
@@ -220,14 +198,14 @@ def _arguments(tree: Any, plan: _Plan, depth: int) -> _Tree:
 
 def _several(values: Any, field: _Field, depth: int) -> list[Any]:
     if type(values) is not list:
-        raise _Wrong(f"an array is wanted, not {_shown(values)}")
+        raise Wrong(f"an array is wanted, not {shown(values)}")
     read: list[Any] = []
     below = field.below
     try:
         for index, value in enumerate(values):
             read.append(field.read(value) if below is None else _arguments(value, below, depth + 1))
             values[index] = None  # what was read is let go, so that the tree is never there twice
-    except _Wrong as wrong:
+    except Wrong as wrong:
         wrong.path.append(f"[{len(read)}]")
         raise
     return read
@@ -238,7 +216,7 @@ def _check_oneofs(arguments: _Tree, by_name: dict[str, _Field]) -> None:
     for name in arguments:
         field = by_name[name]
         if field.oneof and field.oneof in seen:
-            raise _Wrong(f"{seen[field.oneof]} and {field.json_name} exclude each other")
+            raise Wrong(f"{seen[field.oneof]} and {field.json_name} exclude each other")
         if field.oneof:
             seen[field.oneof] = field.json_name
 
@@ -259,110 +237,3 @@ def _tree(message: Message, plan: _Plan) -> _Tree:
         else:
             tree[field.json_name] = write(value) if write else value
     return tree
-
-
-def _converters(field: FieldDescriptor) -> tuple[_Convert, _Convert | None]:
-    """What reads the JSON value of a scalar, and what writes it (None: as it is)."""
-    kind = field.type
-    if kind == _F.TYPE_BYTES and field.name in _ID_BYTES:
-        return _id_reader(_ID_BYTES[field.name]), bytes.hex
-    if kind == _F.TYPE_BYTES:
-        return _read_bytes, _write_bytes
-    if kind == _F.TYPE_ENUM:
-        return _read_enum, None
-    if kind in _REAL:
-        return _read_real, _write_real
-    if kind in _WIDE:
-        return _read_integer, str
-    if kind in _NARROW:
-        return _read_integer, None
-    return (_read_bool if kind == _F.TYPE_BOOL else _read_string), None
-
-
-def _id_reader(size_bytes: int) -> _Convert:
-    digits = 2 * size_bytes
-
-    def read(value: Any) -> bytes:
-        if type(value) is not str:
-            raise _Wrong(f"a hex string is wanted, not {_shown(value)}")
-        if value and len(value) != digits:
-            raise _Wrong(f"{digits} hex digits are wanted, not {len(value)}")
-        try:
-            return binascii.unhexlify(value)
-        except ValueError:
-            raise _Wrong(f"a hex string is wanted, not {_shown(value)}") from None
-
-    return read
-
-
-def _read_string(value: Any) -> str:
-    if type(value) is not str:
-        raise _Wrong(f"a string is wanted, not {_shown(value)}")
-    return value
-
-
-def _read_bool(value: Any) -> bool:
-    if type(value) is not bool:
-        raise _Wrong(f"true or false is wanted, not {_shown(value)}")
-    return value
-
-
-def _read_enum(value: Any) -> int:
-    if type(value) is not int:
-        raise _Wrong(f"OTLP/JSON has integers for enums, not {_shown(value)}")
-    return value
-
-
-def _read_integer(value: Any) -> int:
-    if type(value) is int:
-        return value
-    if type(value) is str and _DECIMAL.fullmatch(value):
-        return int(value)
-    if type(value) is float and value.is_integer():
-        return int(value)
-    raise _Wrong(f"an integer is wanted, not {_shown(value)}")
-
-
-def _read_real(value: Any) -> float:
-    if type(value) is float:
-        if math.isinf(value):
-            raise _Wrong("the number is beyond a double's range")
-        return value
-    try:
-        if type(value) is int:
-            return float(value)
-        if type(value) is str:
-            if _NUMBER.fullmatch(value):
-                return _read_real(float(value))
-            return _NOT_FINITE[value]
-    except (KeyError, OverflowError):
-        pass
-    raise _Wrong(f"a number is wanted, not {_shown(value)}")
-
-
-def _write_real(value: float) -> float | str:
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def _read_bytes(value: Any) -> bytes:
-    """Base64, the standard or the URL alphabet, with or without padding, as protobuf says."""
-    if type(value) is not str:
-        raise _Wrong(f"a base64 string is wanted, not {_shown(value)}")
-    text = value.replace("-", "+").replace("_", "/").rstrip("=")
-    try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except ValueError:
-        raise _Wrong(f"a base64 string is wanted, not {_shown(value)}") from None
-
-
-def _write_bytes(value: bytes) -> str:
-    return base64.b64encode(value).decode()
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "an array"
-    shown = repr(value)
-    return shown if len(shown) <= 40 else f"{shown[:37]}..."
