@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -161,6 +162,8 @@ class Supervisor:
             log.error("did not stop in time, killing it", process=child.instance.name)
             child.signal(signal.SIGKILL)
         code = await ended
+        if code == -signal.SIGTERM and child.state == "starting":
+            return  # it had begun nothing, and had nobody to catch the signal yet
         if code and not self._exit_code:
             log.error("did not stop well", process=child.instance.name, exit=exit_name(code))
             self._exit_code = EXIT_DEFECT
@@ -185,7 +188,10 @@ class Supervisor:
             federation.gauge(up, up_help, labels, status == 200)
             federation.counter(restarts, restarts_help, labels, child.restarts)
             if status == 200:
-                federation.add(body, labels)
+                try:
+                    federation.add(body, labels)
+                except ValueError as error:
+                    log.warning("unreadable metrics", process=child.instance.name, error=str(error))
         federation.add_registry(self._own, {"stage": "supervisor"})
         registry = CollectorRegistry()
         registry.register(federation)
@@ -194,7 +200,7 @@ class Supervisor:
     async def _not_ready(self) -> dict[str, str]:
         answers = await asyncio.gather(*(self._get(c, "/readyz") for c in self._children))
         return {
-            child.instance.name: body
+            child.instance.name: _why(body)
             for child, (status, body) in zip(self._children, answers, strict=True)
             if status != 200
         }
@@ -202,3 +208,12 @@ class Supervisor:
     async def _status(self) -> dict[str, Any]:
         waiting = await self._not_ready()
         return {"processes": [c.status(waiting.get(c.instance.name)) for c in self._children]}
+
+
+def _why(body: str) -> str:
+    """The reasons in the answer of ``/readyz`` as one line; any other answer as it is."""
+    try:
+        reasons = json.loads(body)["reasons"]
+        return "; ".join(f"{part}: {reason}" for part, reason in reasons.items())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return body

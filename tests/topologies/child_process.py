@@ -7,16 +7,17 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 
-def serve(ready: Any) -> None:
+def serve(ready: Any, metrics: str) -> None:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body, status = "# TYPE x counter\nx_total 7\n", 200
+            body, status = metrics, 200
             if self.path == "/readyz":
-                status, body = (200, "{}") if ready() else (503, '{"kafka": "away"}')
+                status, body = (200, "{}") if ready() else (503, '{"reasons": {"kafka": "away"}}')
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body.encode())
@@ -43,12 +44,15 @@ def main() -> None:
     sys.stderr.flush()
     if how.startswith("exit"):
         sys.exit(int(how[4:]))
+    if how == "slow":
+        time.sleep(60)
     stopped = threading.Event()
     if how == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     else:
         signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    serve(lambda: how != "unready" or (folder / "ready").exists())
+    metrics = "x{ 1" if how == "garbled" else "# TYPE x counter\nx_total 7\n"
+    serve(lambda: how != "unready" or (folder / "ready").exists(), metrics)
     (folder / f"{name}.up").touch()
     stopped.wait()
     sys.exit(3 if how == "sour" else 0)

@@ -124,7 +124,7 @@ async def test_one_that_is_not_ready_is_named_with_its_reason(tmp_path: Path) ->
         await until(lambda: len(list(tmp_path.glob("*.up"))) == 2)
         status, body = await get(supervisor, "/readyz")
         assert status == 503
-        assert json.loads(body)["reasons"] == {"export:a#0": '{"kafka": "away"}'}
+        assert json.loads(body)["reasons"] == {"export:a#0": "kafka: away"}
         (tmp_path / "ready").touch()
         assert (await get(supervisor, "/readyz"))[0] == 200
 
@@ -197,6 +197,29 @@ async def test_a_bad_end_is_told(tmp_path: Path) -> None:
         await until((tmp_path / "ingest.up").exists)
         supervisor.stop()
         assert await task == 70
+
+
+async def test_one_that_is_stopped_before_it_has_begun_is_no_error(tmp_path: Path) -> None:
+    supervisor = build(tmp_path, {"ingest": "slow"}, output=io.StringIO())
+    async with running(supervisor) as task:
+        await until((tmp_path / "ingest.pid").exists)
+        assert (await get(supervisor, "/readyz")) == (
+            503,
+            '{"ready": false, "reasons": {"ingest#0": "starting"}}',
+        )
+        supervisor.stop()
+        assert await task == 0
+
+
+async def test_metrics_that_cannot_be_read_hide_nobody_elses(tmp_path: Path) -> None:
+    supervisor = build(tmp_path, {"ingest": "good", "export:a": "garbled"}, output=io.StringIO())
+    async with running(supervisor):
+        await until(lambda: len(list(tmp_path.glob("*.up"))) == 2)
+        with capture_logs() as logs:
+            status, text = await get(supervisor, "/metrics")
+        assert status == 200
+        assert 'x_total{stage="ingest",worker="0"} 7.0' in text
+        assert [e["event"] for e in logs] == ["unreadable metrics"]
 
 
 async def test_a_program_that_is_not_there(tmp_path: Path) -> None:
