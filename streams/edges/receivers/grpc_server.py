@@ -5,7 +5,7 @@ Source: OTLP specification, section OTLP/gRPC.
 What is bounded, and by what:
 
 - bodies read and inflated: the shared :class:`Admission`. A call is refused before its message
-  is read when nothing is left of it.
+  is read when nothing is left of it; a call that is not read holds 64 KiB at most.
 - one message: ``max_request_bytes``, compressed (by gRPC itself, while it arrives) and inflated
   (here). gRPC would inflate a whole message before it looks at the size, so its decompression
   is off and the handler gets the bytes as they came.
@@ -49,8 +49,8 @@ from .metrics import ReceiverMetrics
 __all__ = ["GrpcServer"]
 
 _TRANSPORT = "grpc"
-_UNREAD_BYTES = 4096
-"""Reserved for a message before its size is known; a full admission refuses it unread."""
+_UNREAD_BYTES = 64 << 10
+"""What a client may send before its call is read: reserved then, the rest once it has come."""
 
 _HANDSHAKE_MS = 20_000
 _KEEPALIVE_MS = 60_000
@@ -111,6 +111,10 @@ class GrpcServer:
                 ("grpc.max_receive_message_length", self._max_request_bytes),
                 ("grpc.per_message_decompression", 0),
                 ("grpc.so_reuseport", int(self._reuse_port)),
+                # A call that nobody reads may not fill a window of megabytes; one that is read
+                # opens it for the whole message, so this costs large messages a round trip.
+                ("grpc.http2.lookahead_bytes", _UNREAD_BYTES),
+                ("grpc.http2.bdp_probe", 0),
                 # Half-open connections: no handshake, or no answer to our ping, and they are cut.
                 ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MS),
                 ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
@@ -194,6 +198,7 @@ class GrpcServer:
             raise TooSlow("ingest.grpc.request_timeout") from None
         if not isinstance(data, bytes):
             raise MalformedMessage("the call carries no message")
+        reservation.shrink(_UNREAD_BYTES)
         reservation.grow(len(data))
         body = await self._inflate(data, reservation)
         self._metrics.received(signal, _TRANSPORT, len(data), len(body))

@@ -25,6 +25,7 @@ MIB = 1 << 20
 INFLATED_BYTES = 1024 * MIB
 MAX_REQUEST_BYTES = 16 * MIB
 AT_ONCE = 4
+INFLIGHT_MAX_BYTES = 96 * MIB  # enough for as many to be found too large, not overloading
 
 
 @dataclass
@@ -59,8 +60,8 @@ def start(max_request_bytes: int, inflight_max_bytes: int) -> Iterator[Measured]
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[Measured]:
-    """A server that takes 16 MiB at most, 64 MiB altogether."""
-    yield from start(MAX_REQUEST_BYTES, 64 * MIB)
+    """A server that takes 16 MiB at most, 96 MiB altogether."""
+    yield from start(MAX_REQUEST_BYTES, INFLIGHT_MAX_BYTES)
 
 
 @pytest.fixture
@@ -109,15 +110,13 @@ async def test_http_zip_bomb(small: Measured, name: str) -> None:
             url = f"http://127.0.0.1:{small.http_port}/v1/traces"
             async with session.post(url, data=bomb, headers=headers) as answer:
                 message = status_pb2.Status.FromString(await answer.read()).message
-                assert "ingest." in message
+                assert "ingest.max_request" in message
                 return answer.status
 
-        # Some are told that they are too large, some that there is no room: none is taken.
         answers = await asyncio.gather(*(post() for _ in range(AT_ONCE)))
-    assert 413 in answers
-    assert set(answers) <= {413, 429}
+    assert answers == [413] * AT_ONCE
     grown = small.peak_bytes() - before
-    assert grown < 2 * 64 * MIB, f"{grown / MIB:.0f} MiB for {INFLATED_BYTES / MIB:.0f}"
+    assert grown < 2 * INFLIGHT_MAX_BYTES, f"{grown / MIB:.0f} MiB for {INFLATED_BYTES / MIB:.0f}"
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
@@ -134,9 +133,9 @@ async def test_grpc_zip_bomb(small: Measured, encoding: str) -> None:
     )
     for answer in answers:
         assert b"grpc-status\x018" in answer  # RESOURCE_EXHAUSTED
-    assert any(b"ingest.max_request" in answer for answer in answers)
+        assert b"ingest.max_request" in answer
     grown = small.peak_bytes() - before
-    assert grown < 2 * 64 * MIB, f"{grown / MIB:.0f} MiB for {INFLATED_BYTES / MIB:.0f}"
+    assert grown < 2 * INFLIGHT_MAX_BYTES, f"{grown / MIB:.0f} MiB for {INFLATED_BYTES / MIB:.0f}"
 
 
 JSON_SHAPES = {
@@ -163,7 +162,7 @@ async def test_json_that_grows(small: Measured, shape: str) -> None:
         answers = await asyncio.gather(*(post() for _ in range(AT_ONCE)))
     assert set(answers) <= {200, 413, 429}
     grown = small.peak_bytes() - before
-    assert grown < 2 * 64 * MIB, f"{grown / MIB:.0f} MiB"
+    assert grown < 2 * INFLIGHT_MAX_BYTES, f"{grown / MIB:.0f} MiB"
 
 
 async def test_one_request_of_60_mib(large: Measured) -> None:
