@@ -3,7 +3,7 @@
 ``KIND:SERVICE@START+DURATION[,OPTION=VALUE]...``, such as ``latency:ts-order-service@20s+30s``.
 START is a time since the recording's first, or a moment of it (``2023-01-29T08:43:04Z``);
 SERVICE is a ``service.name``, ``*`` for all. An item belongs to the fault if it begins in it:
-a span by its start, a log record or data point by its time.
+a span by its start, a log record or data point by its time. Every lap of a replay has the fault.
 
 =========  =============================  ====================================================
 kind       options                        what happens

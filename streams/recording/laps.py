@@ -3,7 +3,7 @@
 Ids are exclusive-ored with a salt of the lap, everywhere they occur in any signal, so that
 parents, links, log records and exemplars still point where they did. That is a bijection;
 the one id that would become all zero (invalid by the specification) keeps its value, which
-nothing else can take.
+nothing else can take. Ids that stand as text in names, bodies or attributes stay as recorded.
 """
 
 from __future__ import annotations

@@ -28,6 +28,13 @@ def demo(  # noqa: PLR0917 - typer calls it by name
     rate: Annotated[
         float | None, typer.Option(metavar="PER_S", help="Spans a second instead of a speed.")
     ] = None,
+    inject: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND:SERVICE@START+DURATION",
+            help="A fault in every lap, as with replay: errors:ts-order-service@10s+20s.",
+        ),
+    ] = None,
     any_ports: Annotated[
         bool, typer.Option("--any-ports", help="Free ports even where the usual ones are free.")
     ] = False,
@@ -42,5 +49,12 @@ def demo(  # noqa: PLR0917 - typer calls it by name
     from topologies.demo import Settings, run
     from topologies.replay import Pace
 
-    settings = Settings(seconds, Pace.parse(speed, rate), config, any_ports, as_json)
+    settings = Settings(
+        seconds=seconds,
+        pace=Pace.parse(speed, rate),
+        injections=tuple(inject or ()),
+        config=config,
+        any_ports=any_ports,
+        as_json=as_json,
+    )
     raise typer.Exit(0 if asyncio.run(run(settings)) else 1)

@@ -81,10 +81,12 @@ async def _show(url: str, interval_s: float, *, once: bool, as_json: bool) -> No
                 if as_json:
                     typer.echo(json.dumps([row.as_dict() for row in found]))
                 else:
-                    console.print(table(found))
+                    console.print(table(found, console.width))
                 if once:
                     return
-        with Live(table(rows(None, before)), console=console, auto_refresh=False) as live:
+        with Live(
+            table(rows(None, before), console.width), console=console, auto_refresh=False
+        ) as live:
             while True:
                 await asyncio.sleep(interval_s)
                 try:
@@ -92,5 +94,5 @@ async def _show(url: str, interval_s: float, *, once: bool, as_json: bool) -> No
                 except BackendUnavailable as error:  # it may be restarting: say so and go on
                     live.update(Text(str(error), style="red"), refresh=True)
                     continue
-                live.update(table(rows(before, now)), refresh=True)
+                live.update(table(rows(before, now), console.width), refresh=True)
                 before = now

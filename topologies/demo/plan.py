@@ -30,6 +30,16 @@ class Plan(NamedTuple):
     backend: str
     """``host:port`` where the backend of the demonstration takes OTLP/HTTP."""
 
+    @property
+    def brokers(self) -> str:
+        """``host:port`` of Kafka."""
+        return f"{_HOST}:{self.ports['kafka']}"
+
+    @property
+    def admin(self) -> str:
+        """``host:port`` of the supervisor's health and metrics."""
+        return f"{_HOST}:{self.ports['admin']}"
+
 
 def plan(file: Path | None, directory: Path, *, any_ports: bool = False) -> Plan:
     """Write the stages' configuration into ``directory``.

@@ -13,17 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TextIO, TypeVar
 
-import aiohttp
 import numpy as np
 
 from schemas.config import Backend, Retry
@@ -35,26 +32,23 @@ from streams.edges.platform import configure_logs
 from topologies.demo_data import FILES
 from topologies.kafka import create_topics
 from topologies.localkafka import LocalKafka
-from topologies.replay import Pace, Replayer, load
+from topologies.replay import Pace, Recording, Replayer, load
 from topologies.replay.session import Client
-from topologies.supervisor import Instance, Supervisor, instances
 
 from .backend import backend
 from .ledger import Ledger
 from .plan import Plan, plan
 from .show import Show
+from .stages import Stages
 
 __all__ = ["DRAIN_S", "Settings", "run"]
 
 DRAIN_S = 20.0
 """Time in which acknowledged items must arrive once sending has stopped."""
-READY_S = 120.0
-"""Time in which stages must become ready; kernels are compiled the first time."""
 SETTLED_MAX = 1_000_000
 """Settled items remembered when the run ends by itself; about 150 MB."""
 SETTLED_MAX_ENDLESS = 100_000
 
-_POLL_S = 0.1
 _LOG_LINES = 25
 _T = TypeVar("_T")
 
@@ -66,13 +60,15 @@ class Settings:
     seconds: float | None = None
     """Send for so long; None until Ctrl-C."""
     pace: Pace = field(default_factory=lambda: Pace(10.0))
+    injections: tuple[str, ...] = ()
+    """Faults in every lap, see :mod:`streams.recording.inject`."""
     config: Path | None = None
     any_ports: bool = False
     as_json: bool = False
 
 
 class _Stopped(Exception):
-    """Ctrl-C or SIGTERM before the replay had begun."""
+    """Somebody does not want to wait any longer."""
 
 
 async def run(settings: Settings) -> bool:
@@ -95,13 +91,17 @@ class _Demo:
         self._show = Show(as_json=settings.as_json)
         endless = settings.seconds is None
         self._ledger = Ledger(SETTLED_MAX_ENDLESS if endless else SETTLED_MAX)
+        self._rng = np.random.default_rng()
         self._stopping = asyncio.Event()
+        self._impatient = asyncio.Event()
         self._hurry: Callable[[], None] = lambda: None
         self._problems: list[str] = []
+        self._restarts: dict[str, int] = {}
 
     def stop(self) -> None:
         """End in order; the second call ends at once what still runs."""
         if self._stopping.is_set():
+            self._impatient.set()
             self._hurry()
         self._stopping.set()
 
@@ -126,12 +126,14 @@ class _Demo:
             {
                 "agree": agree,
                 "seconds": round(time.monotonic() - began_s, 1),
+                "restarts": self._restarts,
                 "problems": self._problems,
             },
         )
         return agree
 
     async def _in(self, directory: Path, log: Path) -> None:
+        recording = load(FILES, injections=self._settings.injections, rng=self._rng)
         planned = plan(self._settings.config, directory, any_ports=self._settings.any_ports)
         with log.open("a") as output:
             configure_logs(planned.config.telemetry, stream=output)
@@ -140,9 +142,9 @@ class _Demo:
                 await self._kafka(planned, stack)
                 await stack.enter_async_context(backend(planned.backend, self._ledger))
                 self._show.phase(f"backend takes OTLP/HTTP on {planned.backend}")
-                supervised = await stack.enter_async_context(self._stages(planned, output))
-                await self._ready(planned, supervised)
-                await self._flow(planned, supervised)
+                stages = await stack.enter_async_context(self._stages(planned, output))
+                await self._ready(planned, stages)
+                await self._flow(planned, stages, recording)
                 self._show.phase("ending the stages, the backend and Kafka")
 
     async def _said(self, text: str) -> None:
@@ -159,57 +161,33 @@ class _Demo:
             raise _Stopped
         self._show.phase(f"Kafka is ready on {kafka.bootstrap}")
         specs = topic_specs(planned.config)
-        report = await self._unless_stopped(create_topics(planned.config.kafka, specs))
+        report = await _unless(self._stopping, create_topics(planned.config.kafka, specs))
         partitions = planned.config.topics.partitions
         self._show.phase(f"{len(report.created)} topics of {partitions} partitions are created")
 
     @contextlib.asynccontextmanager
-    async def _stages(self, planned: Plan, output: Any) -> AsyncIterator[asyncio.Task[int]]:
-        wanted = instances(planned.stages, 1)
-        supervisor = Supervisor(
-            planned.config, wanted, lambda instance: _command(instance, planned.file), output=output
-        )
-        supervised = asyncio.create_task(supervisor.run())
-        self._show.phase(f"stages start: {', '.join(instance.name for instance in wanted)}")
-        self._hurry = supervisor.stop
+    async def _stages(self, planned: Plan, output: TextIO) -> AsyncIterator[Stages]:
+        stages = Stages(planned, output)
+        self._show.phase(f"stages start: {', '.join(stages.names)}")
+        self._hurry = stages.stop
         try:
-            yield supervised
+            yield stages
         finally:
-            supervisor.stop()
-            code = await supervised
+            code = await stages.end()
             self._hurry = lambda: None
             if code:
                 self._problems.append(f"the stages did not end well (exit {code})")
 
-    async def _ready(self, planned: Plan, supervised: asyncio.Task[int]) -> None:
-        url = f"http://127.0.0.1:{planned.ports['admin']}/readyz"
-
-        async def until_ready() -> None:
-            async with aiohttp.ClientSession() as session:
-                while not supervised.done():
-                    with contextlib.suppress(aiohttp.ClientError):
-                        async with session.get(url) as answer:
-                            if answer.status == 200:
-                                return
-                    await asyncio.sleep(_POLL_S)
-
-        try:
-            async with asyncio.timeout(READY_S):
-                await self._unless_stopped(until_ready())
-        except TimeoutError:
-            raise OtlpStreamsError(f"the stages are not ready after {READY_S:g} s") from None
-        if supervised.done():
-            raise OtlpStreamsError(f"the stages ended at once (exit {supervised.result()})")
+    async def _ready(self, planned: Plan, stages: Stages) -> None:
+        await _unless(self._stopping, stages.ready())
         ports = planned.ports
         self._show.phase(
             f"stages are ready: OTLP/gRPC on {ports['grpc']}, OTLP/HTTP on {ports['http']}, "
             f"metrics on {ports['admin']}"
         )
 
-    async def _flow(self, planned: Plan, supervised: asyncio.Task[int]) -> None:
+    async def _flow(self, planned: Plan, stages: Stages, recording: Recording) -> None:
         """Replay until the time is up, Ctrl-C, or the end of the stages; then drain."""
-        rng = np.random.default_rng()
-        recording = await asyncio.to_thread(lambda: load(FILES, rng=rng))
         client = Client(
             Backend(
                 protocol="grpc",
@@ -226,25 +204,29 @@ class _Demo:
             laps=None,
             now=True,
             fresh_ids=True,
-            rng=rng,
+            rng=self._rng,
             on_sent=self._ledger.sent,
             on_acknowledged=self._acknowledged,
         )
-        admin = f"127.0.0.1:{planned.ports['admin']}"
+        admin = planned.admin
+        topic = planned.config.topics.names.spans
+        self._show.phase(f"look at it:  otlp-streams tap {topic} --brokers {planned.brokers}")
+        self._show.phase(f"             otlp-streams top --url {admin}")
         self._show.phase("telemetry flows" + ("" if self._settings.seconds else "; Ctrl-C ends it"))
         async with client.running(), self._show.watching(self._ledger, replayer.tally, admin):
             replaying = asyncio.create_task(replayer.run(drain_s=DRAIN_S))
             stopping = asyncio.create_task(self._stopping.wait())
             await asyncio.wait(
-                {replaying, stopping, supervised},
+                {replaying, stopping, stages.ended},
                 timeout=self._settings.seconds,
                 return_when=asyncio.FIRST_COMPLETED,
             )
             stopping.cancel()
             replayer.stop()
-            await replaying
-        if supervised.done():
-            self._problems.append(f"the stages ended by themselves (exit {supervised.result()})")
+            with contextlib.suppress(_Stopped):
+                await _unless(self._impatient, replaying)
+        if stages.ended.done():
+            self._problems.append(f"the stages ended by themselves (exit {stages.ended.result()})")
             return
         self._problems += [
             f"{items:,} items were not acknowledged: {reason}"
@@ -252,10 +234,11 @@ class _Demo:
         ]
         self._show.phase(f"sending has stopped, {self._ledger.missing:,} items are on the way")
         if self._ledger.missing:
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(TimeoutError, _Stopped):
                 async with asyncio.timeout(DRAIN_S):
-                    await self._ledger.nothing_missing()
+                    await _unless(self._impatient, self._ledger.nothing_missing())
             self._show.phase(f"{self._ledger.missing:,} items are on the way")
+        self._restarts = await stages.restarts()
 
     def _acknowledged(self, kind: Signal, data: bytes, exported: Exported) -> None:
         if not exported.rejected:  # which ones were rejected is not said
@@ -271,29 +254,26 @@ class _Demo:
             ):
                 if number:
                     self._problems.append(f"{kind}: {number:,} items {what}")
+        if self._ledger.forgotten and any(c.foreign for c in self._ledger.counts.values()):
+            self._problems.append(
+                "the run was long: of what was never sent, some may be late repeats"
+            )
 
     def _tail(self, log: Path) -> None:
         with contextlib.suppress(OSError):
             self._show.lines(log.read_text(errors="replace").splitlines()[-_LOG_LINES:])
 
-    async def _unless_stopped(self, awaitable: Awaitable[_T]) -> _T:
-        """The result, or _Stopped as soon as a stop is asked for."""
-        working = asyncio.ensure_future(awaitable)
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                raise _Stopped
-            return await working
-        finally:
-            for task in (working, stopping):
-                task.cancel()
-            await asyncio.gather(working, stopping, return_exceptions=True)
 
-
-def _command(instance: Instance, file: Path) -> list[str]:
-    return [
-        sys.executable, "-m", "topologies.cli.main", "run", instance.stage,
-        "--config", str(file), "--admin-endpoint", "127.0.0.1:0", "--log-format", "console",
-        "--worker", str(instance.worker), "--parent", str(os.getpid()),
-    ]  # fmt: skip
+async def _unless(event: asyncio.Event, awaitable: Awaitable[_T]) -> _T:
+    """The result, or _Stopped as soon as the event is set."""
+    working = asyncio.ensure_future(awaitable)
+    stopping = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise _Stopped
+        return await working
+    finally:
+        for task in (working, stopping):
+            task.cancel()
+        await asyncio.gather(working, stopping, return_exceptions=True)

@@ -89,7 +89,7 @@ class Show:
                     processes: Any = Text("")
                     try:
                         now = await scrape(session, url)
-                        processes = table(_stages(rows(previous, now)))
+                        processes = table(_stages(rows(previous, now)), self._console.width)
                         previous = now
                     except BackendUnavailable as error:
                         processes = Text(str(error), style="red")
@@ -117,6 +117,8 @@ class Show:
         console.print(shown)
         if result["agree"]:
             console.print("Everything sent was acknowledged and exported, and nothing else was.")
+        for name, times in result["restarts"].items():
+            console.print(f"{name} ended and was started again, {times} times.", markup=False)
         for problem in result["problems"]:
             console.print(problem, markup=False, soft_wrap=True)
 
@@ -128,10 +130,9 @@ class _Rates:
         self._ledger = ledger
         self._before = self._now()
 
-    def _now(self) -> tuple[float, dict[Signal, tuple[int, int, int]]]:
+    def _now(self) -> tuple[float, dict[Signal, tuple[int, int]]]:
         return time.monotonic(), {
-            signal: (counts.sent, counts.acknowledged, counts.exported)
-            for signal, counts in self._ledger.counts.items()
+            signal: (counts.sent, counts.exported) for signal, counts in self._ledger.counts.items()
         }
 
     def table(self) -> Table:
@@ -139,14 +140,18 @@ class _Rates:
         passed_s = max(now[0] - self._before[0], 1e-9)
         shown = Table(box=None, pad_edge=False)
         shown.add_column("signal")
-        titles = ("sent", "/s", "acknowledged", "/s", "exported", "/s", "on the way", "repeated")
+        titles = ("sent", "/s", "acknowledged", "exported", "/s", "on the way", "repeated")
         for title in titles:
             shown.add_column(title, justify="right")
         for signal, counts in self._ledger.counts.items():
-            cells = []
-            for value, before in zip(now[1][signal], self._before[1][signal], strict=True):
-                cells += [f"{value:,}", f"[green]{(value - before) / passed_s:,.0f}[/]"]
-            shown.add_row(str(signal), *cells, f"{counts.missing:,}", f"{counts.repeated:,}")
+            sent_s, exported_s = (
+                f"[green]{(value - before) / passed_s:,.0f}[/]"
+                for value, before in zip(now[1][signal], self._before[1][signal], strict=True)
+            )
+            shown.add_row(
+                str(signal), f"{counts.sent:,}", sent_s, f"{counts.acknowledged:,}",
+                f"{counts.exported:,}", exported_s, f"{counts.missing:,}", f"{counts.repeated:,}",
+            )  # fmt: skip
         self._before = now
         return shown
 

@@ -18,23 +18,25 @@ class Figure(NamedTuple):
     kind: Literal["rate", "value"]
     unit: Literal["count", "bytes", "share"]
     samples: tuple[str, ...]
+    essential: bool = False
+    """Shown on a narrow terminal too."""
 
 
 FIGURES = (
     Figure("items", "items/s", "rate", "count", ("otlp_streams_ingest_items_total:taken",)),
     Figure("in", "in/s", "rate", "count", (
         "otlp_streams_receiver_requests_total", "otlp_streams_messages_in_total",
-    )),
+    ), essential=True),
     Figure("bytes_in", "B/s in", "rate", "bytes", (
         "otlp_streams_receiver_inflated_bytes_total", "otlp_streams_bytes_in_total",
     )),
     Figure("out", "out/s", "rate", "count", (
         "otlp_streams_ingest_messages_total:acknowledged", "otlp_streams_messages_out_total",
-    )),
+    ), essential=True),
     Figure("bytes_out", "B/s out", "rate", "bytes", (
         "otlp_streams_ingest_bytes_total", "otlp_streams_bytes_out_total",
-    )),
-    Figure("lag", "lag", "value", "count", ("otlp_streams_lag_messages",)),
+    ), essential=True),
+    Figure("lag", "lag", "value", "count", ("otlp_streams_lag_messages",), essential=True),
     Figure("inflight", "in flight", "value", "bytes", (
         "otlp_streams_receiver_inflight_bytes", "otlp_streams_lane_bytes",
     )),
@@ -45,8 +47,8 @@ FIGURES = (
     Figure("refused", "refused", "value", "count", (
         "otlp_streams_receiver_refused_requests_total",
     )),
-    Figure("cpu", "CPU", "rate", "share", ("process_cpu_seconds_total",)),
-    Figure("rss", "RSS", "value", "bytes", ("process_resident_memory_bytes",)),
+    Figure("cpu", "CPU", "rate", "share", ("process_cpu_seconds_total",), essential=True),
+    Figure("rss", "RSS", "value", "bytes", ("process_resident_memory_bytes",), essential=True),
 )  # fmt: skip
 """Requests or messages are counted as ``in`` and ``out``; items only where they are looked at."""
 

@@ -12,12 +12,19 @@ from .figures import FIGURES, Figure, Row
 __all__ = ["table"]
 
 
-def table(rows: Iterable[Row]) -> Table:
-    """One line per process, what is not ready with its reason."""
+_WIDE_COLUMNS = 125
+
+
+def table(rows: Iterable[Row], columns: int = _WIDE_COLUMNS) -> Table:
+    """One line per process, what is not ready with its reason.
+
+    ``columns`` is the width of the terminal; on a narrow one only what is essential is shown.
+    """
+    figures = [f for f in FIGURES if f.essential or columns >= _WIDE_COLUMNS]
     shown = Table(box=None, pad_edge=False)
     shown.add_column("stage", no_wrap=True)
     shown.add_column("ready", no_wrap=True)
-    for figure in FIGURES:
+    for figure in figures:
         shown.add_column(figure.title, justify="right", no_wrap=True)
     notes = []
     for row in rows:
@@ -25,7 +32,7 @@ def table(rows: Iterable[Row]) -> Table:
         mark = "[green]yes[/]" if row.ready else f"[red]{escape(row.state)}[/]"
         if row.restarts:
             mark += f" [yellow]({row.restarts} restarts)[/]"
-        shown.add_row(escape(name), mark, *(_text(f, row.figures[f.name]) for f in FIGURES))
+        shown.add_row(escape(name), mark, *(_text(f, row.figures[f.name]) for f in figures))
         if row.reason:
             notes.append(f"{name}: {row.reason}")
     if notes:

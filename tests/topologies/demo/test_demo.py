@@ -55,7 +55,9 @@ def alive(processes) -> list[psutil.Process]:
 
 
 async def test_it_ends_by_itself_and_all_counts_agree():
-    async with demo("--seconds", "5", "--json", "--rate", "1500") as process:
+    async with demo(
+        "--seconds", "5", "--json", "--rate", "1500", "--inject", "load:*@0s+5s"
+    ) as process:
         lines = await said(process, "telemetry flows")
         started = family(process)
         out, err = await asyncio.wait_for(process.communicate(), 60)
@@ -93,11 +95,37 @@ async def test_a_signal_in_any_phase_leaves_nothing(phase, number):
     assert alive(started) == []
 
 
+async def test_a_second_signal_waits_for_nothing():
+    async with demo() as process:
+        await said(process, "telemetry flows")
+        started = family(process)
+        stages = [p for p in started if "run" in p.cmdline()]
+        for stage in stages:
+            stage.suspend()  # nothing is answered any more, nothing ends by SIGTERM
+        process.send_signal(signal.SIGINT)
+        await asyncio.sleep(0.5)  # two signals at once would be one
+        for _ in range(3):
+            process.send_signal(signal.SIGINT)
+            await asyncio.sleep(0.3)
+        _, err = await asyncio.wait_for(process.communicate(), 30)
+    assert len(stages) == 2
+    assert process.returncode == 1, err.decode()
+    assert alive(started) == []
+
+
+async def test_a_wrong_injection_is_said_before_anything_starts():
+    async with demo("--inject", "erors:a@1s+1s") as process:
+        _, err = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 78
+    assert "did you mean errors" in err.decode()
+    assert "Kafka" not in err.decode()
+
+
 async def test_nor_does_a_kill():
     async with demo() as process:
-        await said(process, "stages start")
+        await said(process, "stages are ready")
         started = family(process)
         process.kill()
         await process.communicate()
-    assert len(started) >= 2
+    assert len(started) >= 3
     assert alive(started) == []

@@ -1,0 +1,79 @@
+"""The stages of the demonstration: one process each, under a supervisor in this one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TextIO
+
+import aiohttp
+
+from schemas.errors import BackendUnavailable, OtlpStreamsError
+from topologies.supervisor import Instance, Supervisor, instances
+from topologies.top import rows, scrape
+
+from .plan import Plan
+
+__all__ = ["READY_S", "Stages"]
+
+READY_S = 120.0
+"""Time in which stages must become ready; kernels are compiled the first time."""
+
+_POLL_S = 0.1
+
+
+class Stages:
+    """Runs from construction on, within an event loop; ``output`` gets the processes' lines."""
+
+    def __init__(self, planned: Plan, output: TextIO) -> None:
+        wanted = instances(planned.stages, 1)
+        self.names = tuple(instance.name for instance in wanted)
+        self._url = f"http://{planned.admin}"
+        self._supervisor = Supervisor(
+            planned.config, wanted, lambda each: _command(each, planned.file), output=output
+        )
+        self.ended = asyncio.create_task(self._supervisor.run())
+        """Done when all have ended; its result is the exit code."""
+
+    def stop(self) -> None:
+        """Ask all to end; the second call kills them."""
+        self._supervisor.stop()
+
+    async def end(self) -> int:
+        """Ask all to end and wait for it; the exit code."""
+        self.stop()
+        return await self.ended
+
+    async def ready(self) -> None:
+        """Return when all of them are. Raises OtlpStreamsError if that cannot be."""
+        try:
+            async with asyncio.timeout(READY_S), aiohttp.ClientSession() as session:
+                while not self.ended.done():
+                    with contextlib.suppress(aiohttp.ClientError):
+                        async with session.get(f"{self._url}/readyz") as answer:
+                            if answer.status == 200:
+                                return
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            raise OtlpStreamsError(f"the stages are not ready after {READY_S:g} s") from None
+        raise OtlpStreamsError(f"the stages ended at once (exit {self.ended.result()})")
+
+    async def restarts(self) -> dict[str, int]:
+        """Processes that ended and were started again: how often."""
+        try:
+            async with aiohttp.ClientSession() as session:
+                found = rows(None, await scrape(session, self._url))
+        except BackendUnavailable:
+            return {}
+        return {f"{row.stage}#{row.worker}": row.restarts for row in found if row.restarts}
+
+
+def _command(instance: Instance, file: Path) -> list[str]:
+    return [
+        sys.executable, "-m", "topologies.cli.main", "run", instance.stage,
+        "--config", str(file), "--admin-endpoint", "127.0.0.1:0", "--log-format", "console",
+        "--worker", str(instance.worker), "--parent", str(os.getpid()),
+    ]  # fmt: skip
