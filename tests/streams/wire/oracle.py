@@ -87,6 +87,10 @@ def flat(signal: Signal, request: Any) -> list[tuple[bytes, ...]]:
     ]
 
 
+def content(signal: Signal, data: bytes) -> list[tuple[bytes, ...]]:
+    return flat(signal, REQUESTS[signal].FromString(data))
+
+
 def number(raw: bytes) -> int:
     return int.from_bytes(raw, "big")
 
@@ -140,18 +144,24 @@ def assert_scan(signal: Signal, data: bytes, request: Any, scan: wire.Scan) -> N
     for name in expected[0] if expected else ():
         assert scan.column(name).tolist() == [row[name] for row in expected], name
     starts, stops = scan.start.tolist(), scan.stop.tolist()
-    for at, item in enumerate(found):
-        body = type(item.message).FromString(data[starts[at] : stops[at]])
+    for item, start, stop in zip(found, starts, stops, strict=True):
+        body = type(item.message).FromString(data[start:stop])
         # As bytes: a NaN is not equal to itself.
         assert body.SerializeToString(deterministic=True) == item.message.SerializeToString(
             deterministic=True
         )
-        if isinstance(scan, wire.SpanScan):
-            assert scan.span_name(data, at) == item.message.name
-            state = slice(int(scan.trace_state_start[at]), int(scan.trace_state_stop[at]))
-            assert data[state].decode() == item.message.trace_state
-        elif isinstance(scan, wire.PointScan):
-            assert scan.item_name(data, at) == item.envelopes[3].name  # type: ignore[attr-defined]
+    if isinstance(scan, wire.SpanScan):
+        for text in ("name", "trace_state"):
+            first, last = scan.column(f"{text}_start"), scan.column(f"{text}_stop")
+            ranges = zip(first.tolist(), last.tolist(), strict=True)
+            assert [data[a:b].decode() for a, b in ranges] == [
+                getattr(item.message, text) for item in found
+            ]
+        if found:
+            assert scan.span_name(data, 0) == found[0].message.name
+    elif isinstance(scan, wire.PointScan):
+        names = [item.envelopes[3].name for item in found]  # type: ignore[attr-defined]
+        assert [scan.item_name(data, at) for at in range(len(found))] == names
     groups = getattr(request, request.DESCRIPTOR.fields[0].name)
     assert scan.resources == len(groups)
 

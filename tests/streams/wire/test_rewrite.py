@@ -12,15 +12,11 @@ from hypothesis import strategies as st
 from schemas.signals import Signal
 from streams import wire
 from tests.strategies import REQUESTS, encodings, requests
-from tests.streams.wire.oracle import flat
+from tests.streams.wire.oracle import content, flat
 
 SIGNALS = list(Signal)
 # Not shrunk: requests are small already, and shrinking takes minutes.
 bounded = settings(max_examples=60, deadline=None, derandomize=True, phases=[Phase.generate])
-
-
-def content(signal: Signal, data: bytes) -> list[tuple[bytes, ...]]:
-    return flat(signal, REQUESTS[signal].FromString(data))
 
 
 def drawn(draw: st.DataObject, signal: Signal) -> bytes:

@@ -1,0 +1,83 @@
+"""Scan mutated requests that lie against unreadable pages; a read beyond them kills the process.
+
+Run by test_memory_safety.py: ``python -m tests.streams.wire.guarded SEED ROUNDS``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import random
+import sys
+
+import numpy as np
+
+from schemas.errors import MalformedMessage
+from schemas.signals import Signal
+from streams.wire.scan import scan_bytes
+from tests.streams.wire.test_malformed import sample
+
+PAGE = mmap.PAGESIZE
+ROOM = 2 * PAGE
+
+
+class Guarded:
+    """Memory of two pages with an unreadable page before and after."""
+
+    def __init__(self) -> None:
+        self.pages = mmap.mmap(-1, ROOM + 2 * PAGE)
+        self.whole = np.frombuffer(self.pages, np.uint8)
+        base = self.whole.ctypes.data
+        libc = ctypes.CDLL(None, use_errno=True)
+        for at in (base, base + PAGE + ROOM):
+            if libc.mprotect(ctypes.c_void_p(at), ctypes.c_size_t(PAGE), 0):
+                raise OSError(ctypes.get_errno(), "mprotect")
+        self.room = self.whole[PAGE : PAGE + ROOM]
+
+    def at_the_end(self, data: bytes) -> np.ndarray:
+        place = self.room[ROOM - len(data) :]
+        place[:] = np.frombuffer(data, np.uint8)
+        return place
+
+    def at_the_start(self, data: bytes) -> np.ndarray:
+        place = self.room[: len(data)]
+        place[:] = np.frombuffer(data, np.uint8)
+        return place
+
+
+def mutated(rng: random.Random, data: bytes) -> bytes:
+    changed = bytearray(data)
+    for _ in range(rng.randint(0, 3)):
+        at = rng.randrange(len(changed))
+        changed[at] = rng.choice([0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)])
+    return bytes(changed[: rng.choice([len(changed), rng.randint(0, len(changed))])])
+
+
+def main() -> None:
+    rng = random.Random(int(sys.argv[1]))
+    guarded = Guarded()
+    accepted = refused = 0
+    if sys.argv[2] == "beyond":  # shows that the guard works
+        from streams.wire.compiling import kernel
+        from streams.wire.memory import address_of, load_u8
+
+        @kernel
+        def read(array, at):
+            return load_u8(address_of(array), at)
+
+        print(read(guarded.room, int(sys.argv[3])))
+        return
+    for _ in range(int(sys.argv[2])):
+        for signal in Signal:
+            data = mutated(rng, sample(signal))
+            for place in (guarded.at_the_end, guarded.at_the_start):
+                try:
+                    scan_bytes(signal, place(data), False)
+                    accepted += 1
+                except MalformedMessage:
+                    refused += 1
+    print(accepted, refused)
+
+
+if __name__ == "__main__":
+    main()
