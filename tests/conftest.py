@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 os.environ.setdefault(
     "OTLP_STREAMS_KAFKA_CACHE", str(Path(__file__).resolve().parent.parent / ".kafka")
 )
+
+# Kernels compile on their first call and brokers take their time: no deadline an example.
+hypothesis.settings.register_profile("otlp-streams", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("otlp-streams")
 
 MakeTopic = Callable[..., str]
 _numbers = itertools.count(1)

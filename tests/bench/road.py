@@ -1,0 +1,227 @@
+"""Our own worker processes under a meter: what a run of one scenario does.
+
+A scenario's figure is items per CPU-second of the worker's process tree. A worker that drains a
+topic begins before it can be observed, so its start-up (measured on an empty topic in the same
+run) is taken off; the table states it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from schemas.batches import Record
+from schemas.config import Kafka
+from topologies.kafka import create_consumer, create_producer
+from topologies.kafka.admin import AdminClient
+
+from .measure import Meter
+
+_READY_S = 60.0
+_DRAIN_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One run of one scenario."""
+
+    items: int
+    cpu_s: float
+    peak_rss_bytes: int
+    wall_s: float
+    note: str = ""
+
+    @property
+    def per_cpu_s(self) -> float:
+        """Items per CPU-second."""
+        return self.items / self.cpu_s
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _ready(port: int) -> bool:
+    with contextlib.suppress(OSError):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    return False
+
+
+@contextlib.contextmanager
+def worker(stage: str, config: dict[str, object], directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A stage in a process of its own, from ready until the block ends."""
+    port = free_port()
+    path = directory / f"{stage.replace(':', '-')}-{port}.yaml"
+    settings = config | {"telemetry": {"endpoint": f"127.0.0.1:{port}", "log_level": "warning"}}
+    with path.open("w") as file:
+        YAML(typ="safe").dump(settings, file)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "topologies.cli.main", "run", stage, "--config", str(path)]
+    )
+    try:
+        give_up = time.monotonic() + _READY_S
+        while not _ready(port):
+            if process.poll() is not None or time.monotonic() > give_up:
+                raise RuntimeError(f"{stage} did not become ready, exit code {process.poll()}")
+            time.sleep(0.02)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+@contextlib.contextmanager
+def sink(protocol: str) -> Iterator[str]:
+    """The endpoint of a backend that takes everything."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.bench.sink", protocol], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        port = int(process.stdout.readline())
+        yield f"http://127.0.0.1:{port}" if protocol == "http" else f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def base_config(
+    bootstrap: str, topic: str, partitions: int, codec: str, fetch_max: str = "1MiB"
+) -> dict[str, object]:
+    """The settings that scenarios share; one topic of spans."""
+    return {
+        "kafka": {
+            "brokers": [bootstrap],
+            "producer": {"compression": codec},
+            "consumer": {"fetch_max": fetch_max},
+        },
+        "topics": {
+            "names": {"spans": topic},
+            "partitions": partitions,
+            "replication_factor": 1,
+        },
+    }
+
+
+def receive(
+    config: dict[str, object], protocol: str, file: Path, items: int, directory: Path, width: int = 16
+) -> Figure:
+    """Clients send a file to ingest as fast as it answers."""
+    ports = {"grpc": free_port(), "http": free_port()}
+    settings = config | {
+        "ingest": {name: {"endpoint": f"127.0.0.1:{port}"} for name, port in ports.items()}
+    }
+    with worker("ingest", settings, directory) as process:
+        began = time.monotonic()
+        with Meter(process.pid) as meter:
+            output = subprocess.run(
+                [
+                    sys.executable, "-m", "tests.bench.load", str(file), protocol,
+                    f"127.0.0.1:{ports[protocol]}", str(width),
+                ],
+                check=True, stdout=subprocess.PIPE,
+            ).stdout  # fmt: skip
+        load = json.loads(output)
+        note = f"p50 {load['p50_ms']:.0f} ms, p99 {load['p99_ms']:.0f} ms"
+        return Figure(
+            items, meter.cpu_s, meter.peak_rss_bytes, time.monotonic() - began, note
+        )
+
+
+def drain(
+    stage: str,
+    config: dict[str, object],
+    group: str,
+    topic: str,
+    items: int,
+    directory: Path,
+    bootstrap: str,
+    idle_cpu_s: float = 0.0,
+) -> Figure:
+    """A worker reads a topic until its group's lag is 0; ``idle_cpu_s`` is taken off."""
+    began = time.monotonic()
+    with worker(stage, config, directory) as process, Meter(process.pid) as meter:
+        meter._began_s = 0.0  # from the start of the process: it drains before it says ready
+        asyncio.run(_until_drained(bootstrap, group, topic))
+        used = meter.now_s()
+        return Figure(
+            items,
+            used - idle_cpu_s,
+            meter.peak_rss_bytes,
+            time.monotonic() - began,
+            f"start-up {idle_cpu_s:.1f} CPU s taken off" if idle_cpu_s else "",
+        )
+
+
+async def _until_drained(bootstrap: str, group: str, topic: str) -> None:
+    kafka = Kafka(brokers=(bootstrap,))
+    consumer = create_consumer(kafka)
+    await consumer.start()
+    async with AdminClient(kafka) as admin:
+        try:
+            from aiokafka import TopicPartition
+
+            await consumer._client._wait_on_metadata(topic)
+            partitions = consumer.partitions_for_topic(topic) or set()
+            wanted = await consumer.end_offsets([TopicPartition(topic, p) for p in partitions])
+            give_up = time.monotonic() + _DRAIN_S
+            while time.monotonic() < give_up:
+                committed = await admin.committed(group)
+                if all(
+                    end == 0 or committed.get((tp.topic, tp.partition), 0) >= end
+                    for tp, end in wanted.items()
+                ):
+                    return
+                await asyncio.sleep(0.1)
+            raise RuntimeError(f"{group} did not drain {topic}")
+        finally:
+            await consumer.stop()
+
+
+def fill(bootstrap: str, topic: str, partitions: int, messages: list[bytes], codec: str) -> None:
+    """Put messages on a topic, round robin, as a Collector's kafka exporter might."""
+    asyncio.run(_fill(bootstrap, topic, partitions, messages, codec))
+
+
+async def _fill(
+    bootstrap: str, topic: str, partitions: int, messages: list[bytes], codec: str
+) -> None:
+    kafka = Kafka.model_validate({"brokers": [bootstrap], "producer": {"compression": codec}})
+    async with AdminClient(kafka) as admin:
+        await admin.create(topic, partitions)
+    producer = create_producer(kafka)
+    await producer.start()
+    try:
+        sent = []
+        for number, message in enumerate(messages):
+            record = Record(topic, message, number % partitions)
+            sent.append(await producer.send(record.topic, record.value, partition=record.partition))
+            if len(sent) == 1000:
+                await asyncio.gather(*sent)
+                sent = []
+        await asyncio.gather(*sent)
+    finally:
+        await producer.stop()
+
+
+def cores() -> int:
+    """Cores that this machine has."""
+    return os.cpu_count() or 1
