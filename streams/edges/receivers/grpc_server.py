@@ -43,6 +43,7 @@ from streams.edges.security import grpc_server_credentials
 from .acceptor import Accepted, Acceptor
 from .admission import Admission, Reservation
 from .answers import Refusal, TooSlow, refusal_of, success
+from .health import CHECK, health_answer
 from .inflate import grpc_encoding, inflate
 from .metrics import ReceiverMetrics
 
@@ -73,6 +74,7 @@ class GrpcServer:
         admission: the bound shared with the other server.
         metrics: where requests are counted.
         reuse_port: let other processes listen on the same port (SO_REUSEPORT).
+        ready: what health checks (grpc.health.v1) are told; by default whether there is room.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class GrpcServer:
         admission: Admission,
         metrics: ReceiverMetrics,
         reuse_port: bool = False,
+        ready: Callable[[], bool] | None = None,
     ) -> None:
         self._settings = settings
         self._acceptor = acceptor
@@ -91,6 +94,7 @@ class GrpcServer:
         self._admission = admission
         self._metrics = metrics
         self._reuse_port = reuse_port
+        self._ready = ready or (lambda: admission.healthy)
         self._server: grpc.aio.Server | None = None
         self._port = 0
         self._calls = 0
@@ -124,7 +128,8 @@ class GrpcServer:
                 ("grpc.http2.min_ping_interval_without_data_ms", _PING_INTERVAL_MIN_MS),
             ]
         )
-        server.add_generic_rpc_handlers((_Methods({s: self._method(s) for s in Signal}),))
+        methods = {signal.grpc_method: self._method(signal) for signal in Signal}
+        server.add_generic_rpc_handlers((_Methods({**methods, CHECK: self._check}),))
         host, port = split_endpoint(self._settings.endpoint)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
@@ -152,6 +157,13 @@ class GrpcServer:
             return await self._export(signal, context)
 
         return export
+
+    async def _check(self, _: Any, context: _Context) -> bytes:
+        request = await context.read()
+        answer = health_answer(request if isinstance(request, bytes) else b"", self._ready)
+        if isinstance(answer, grpc.StatusCode):
+            await context.abort(answer, "no such service")
+        return answer
 
     async def _export(self, signal: Signal, context: _Context) -> bytes:
         started = perf_counter()
@@ -228,16 +240,15 @@ class GrpcServer:
 
 
 class _Methods(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not subscriptable at run time
-    """Export methods by path.
+    """Our methods by path.
 
     Streaming on the request's side only so that a call can be refused before gRPC reads its
     message.
     """
 
-    def __init__(self, methods: Mapping[Signal, _Method]) -> None:
+    def __init__(self, methods: Mapping[str, _Method]) -> None:
         self._handlers = {
-            signal.grpc_method: grpc.stream_unary_rpc_method_handler(method)
-            for signal, method in methods.items()
+            path: grpc.stream_unary_rpc_method_handler(method) for path, method in methods.items()
         }
 
     def service(
