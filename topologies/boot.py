@@ -80,20 +80,17 @@ def check(config: Config, source: str = "configuration") -> None:
 def _tls(config: Config) -> Iterator[tuple[str, Callable[[], object]]]:
     """Each TLS section in use, with a call that loads its files."""
     if config.kafka.tls.enabled:
-        yield "kafka.tls", _client(config.kafka.tls, grpc=False)
+        yield "kafka.tls", _client(config.kafka.tls)
     for name, backend in config.export.backends.items():
         if backend.tls.enabled or backend.endpoint.startswith("https://"):
-            grpc = backend.protocol == "grpc"
-            yield f"export.backends.{name}.tls", _client(backend.tls, grpc=grpc)
+            yield f"export.backends.{name}.tls", _client(backend.tls)
     if config.ingest.grpc.enabled and config.ingest.grpc.tls is not None:
         yield "ingest.grpc.tls", _server(config.ingest.grpc.tls, grpc=True)
     if config.ingest.http.enabled and config.ingest.http.tls is not None:
         yield "ingest.http.tls", _server(config.ingest.http.tls, grpc=False)
 
 
-def _client(tls: ClientTls, *, grpc: bool) -> Callable[[], object]:
-    if grpc:
-        return lambda: security.grpc_channel_credentials(tls)
+def _client(tls: ClientTls) -> Callable[[], object]:
     return lambda: security.client_context(tls)
 
 

@@ -68,10 +68,6 @@ class Backend(Settings):
             raise ValueError("compression zstd is for http; grpc speaks none and gzip")
         if self.protocol == "http" and not self.endpoint.startswith(("http://", "https://")):
             raise ValueError("an http endpoint begins with http:// or https://")
-        if self.protocol == "grpc" and self.tls.key_password is not None:
-            raise ValueError("gRPC reads keys without a password only; unset tls.key_password")
-        if self.protocol == "grpc" and not self.tls.verify_hostname:
-            raise ValueError("gRPC verifies the host name always; unset tls.verify_hostname")
         return self
 
     @model_validator(mode="after")

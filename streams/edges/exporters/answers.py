@@ -24,6 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from schemas.signals import Signal
 
 __all__ = [
+    "GRPC_CODES",
     "MESSAGE_MAX_CHARS",
     "RETRYABLE_GRPC",
     "RETRYABLE_HTTP",
@@ -39,6 +40,18 @@ __all__ = [
 
 MESSAGE_MAX_CHARS = 300
 """Longest text of a backend that goes into an error, a log line or a dead-letter header."""
+
+GRPC_CODES = dict(
+    enumerate(
+        (
+            "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND",
+            "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+            "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS",
+            "UNAUTHENTICATED",
+        )
+    )
+)  # fmt: skip
+"""Names of gRPC's status codes by number (grpc/doc/statuscodes.md)."""
 
 RETRYABLE_GRPC = frozenset(
     ("CANCELLED", "DEADLINE_EXCEEDED", "ABORTED", "OUT_OF_RANGE", "UNAVAILABLE", "DATA_LOSS")

@@ -82,7 +82,7 @@ class ExporterMetrics:
         )
         self.sent_bytes = Counter(
             "otlp_streams_export_sent_bytes",
-            "Bytes of request bodies as sent, retries included; not known for gRPC with gzip.",
+            "Bytes of request bodies as sent, retries included.",
             by_signal,
             registry=registry,
         )

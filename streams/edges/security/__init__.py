@@ -2,14 +2,12 @@
 
 from .tls import (
     client_context,
-    grpc_channel_credentials,
     grpc_server_credentials,
     server_context,
 )
 
 __all__ = [
     "client_context",
-    "grpc_channel_credentials",
     "grpc_server_credentials",
     "server_context",
 ]

@@ -3,8 +3,8 @@
 Every mistake in the files (missing, not PEM, key of another certificate, wrong password) is a
 :class:`ConfigurationError` that names the setting and the file, never the password.
 
-gRPC's own TLS knows less than Python's: no password on a key, no way to skip the host name,
-no choice of the oldest version. A setting that it cannot keep is refused, not ignored.
+grpcio's servers know less of TLS than Python does: they speak 1.2 always. A setting that cannot
+be kept is refused, not ignored.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "client_context",
-    "grpc_channel_credentials",
     "grpc_server_credentials",
     "server_context",
 ]
@@ -58,22 +57,6 @@ def server_context(tls: ServerTls) -> ssl.SSLContext:
     return context
 
 
-def grpc_channel_credentials(tls: ClientTls) -> grpc.ChannelCredentials:
-    """Credentials of a gRPC client. Raises ConfigurationError for what gRPC cannot do."""
-    import grpc  # noqa: PLC0415 - heavy, and a Kafka client's TLS needs none of it
-
-    if not tls.verify_hostname:
-        raise ConfigurationError("tls.verify_hostname: gRPC verifies the host name always")
-    if tls.key_password is not None:
-        raise ConfigurationError("tls.key_password: gRPC reads keys without a password only")
-    client_context(tls)  # gRPC finds a bad file at the first handshake only, and says little
-    return grpc.ssl_channel_credentials(
-        root_certificates=tls.ca_file.read_bytes() if tls.ca_file else _system_authorities(),
-        private_key=tls.key_file.read_bytes() if tls.key_file else None,
-        certificate_chain=tls.cert_file.read_bytes() if tls.cert_file else None,
-    )
-
-
 def grpc_server_credentials(tls: ServerTls) -> grpc.ServerCredentials:
     """Credentials of a gRPC server. Raises ConfigurationError for what gRPC cannot do."""
     import grpc  # noqa: PLC0415 - heavy, and a Kafka client's TLS needs none of it
@@ -87,12 +70,6 @@ def grpc_server_credentials(tls: ServerTls) -> grpc.ServerCredentials:
         root_certificates=authorities,
         require_client_auth=authorities is not None,
     )
-
-
-def _system_authorities() -> bytes | None:
-    """PEM of what this system trusts; None (gRPC's own list) where that cannot be listed."""
-    found = ssl.create_default_context().get_ca_certs(binary_form=True)
-    return "".join(map(ssl.DER_cert_to_PEM_cert, found)).encode() or None
 
 
 def _trust(context: ssl.SSLContext, ca_file: Path, setting: str) -> None:

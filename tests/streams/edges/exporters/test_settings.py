@@ -33,7 +33,6 @@ def test_what_is_taken(settings) -> None:
         ({"protocol": "grpc", "endpoint": "backend"}, "needs a port"),
         ({"protocol": "grpc", "endpoint": "http://backend:4317/v1"}, "no path"),
         ({"protocol": "grpc", "endpoint": "unix://socket:1"}, "an endpoint is"),
-        ({"protocol": "grpc", "endpoint": "b:1", "tls": {"verify_hostname": False}}, "host name"),
         ({"headers": {"Content-Encoding": "br"}}, "set by the exporter"),
         ({"headers": {"grpc-timeout": "1S"}}, "set by the exporter"),
         ({"headers": {"a b": "x"}}, "no header name"),
