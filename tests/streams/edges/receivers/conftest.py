@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import aiohttp
 import grpc
 import pytest
+import uvloop
 from google.rpc import status_pb2
 from prometheus_client import CollectorRegistry
 
@@ -25,6 +27,11 @@ from streams.edges.receivers import (
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that the stages run on."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 class Script:
