@@ -37,6 +37,9 @@ __all__ = ["ConnectionReset", "Refusal", "Told", "TooSlow", "failure", "refusal_
 _RETRY_AFTER_S = 1.0
 """The retry hint where the error has none of its own."""
 
+_MESSAGE_MAX_CHARACTERS = 1000
+"""Messages may quote what a client sent; gRPC clients drop trailers of more than 8 KiB."""
+
 _RESPONSES: dict[Signal, type[Message]] = {
     Signal.TRACES: ExportTraceServiceResponse,
     Signal.METRICS: ExportMetricsServiceResponse,
@@ -104,7 +107,7 @@ class Told(OtlpStreamsError):
 def refusal_of(error: Exception) -> Refusal:
     """What an acceptor's or our own error is on the wire; a defect is INTERNAL and 500."""
     code = grpc.StatusCode
-    message = str(error)
+    message = _bounded(str(error))
     match error:
         case MessageTooLarge():
             http, code_ = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, code.RESOURCE_EXHAUSTED
@@ -142,13 +145,19 @@ def success(signal: Signal, accepted: Accepted, *, json: bool = False) -> bytes:
     partial = response.partial_success  # type: ignore[attr-defined]
     partial.SetInParent()
     setattr(partial, _REJECTED[signal], accepted.rejected)
-    partial.error_message = accepted.message
+    partial.error_message = _bounded(accepted.message)
     return _encode(response, json=json)
 
 
 def failure(refusal: Refusal, *, json: bool = False) -> bytes:
     """The google.rpc.Status body of an HTTP 4xx or 5xx."""
     return _encode(refusal.status(), json=json)
+
+
+def _bounded(message: str) -> str:
+    if len(message) <= _MESSAGE_MAX_CHARACTERS:
+        return message
+    return message[: _MESSAGE_MAX_CHARACTERS - 3] + "..."
 
 
 def _encode(message: Message, *, json: bool) -> bytes:

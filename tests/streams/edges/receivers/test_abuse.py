@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from schemas.config import GrpcReceiver, HttpReceiver
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, MessageTooLarge
 from schemas.signals import Signal
 from streams.edges.receivers import (
     Accepted,
@@ -425,6 +425,18 @@ async def test_a_defect_of_the_acceptor_is_an_answer(servers: Servers, script: S
     assert "secret" not in str(details)
     script.answer = Accepted()
     await is_alive(servers)
+
+
+async def test_messages_are_bounded(servers: Servers, script: Script) -> None:
+    """A gRPC client would drop an answer whose trailers are too long."""
+    script.answer = MessageTooLarge("span " + "ü" * 100_000, 2, "kafka.producer.max_message", 1)
+    code, details = await servers.refused(Signal.TRACES, b"")
+    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert details is not None
+    assert len(details.message) == 1000
+    script.answer = Accepted(1, "ü" * 100_000)
+    status, body, _ = await servers.post("/v1/traces", b"")
+    assert (status, len(body) < 3_000) == (200, True)
 
 
 async def test_ports_that_are_taken(servers: Servers, script: Script) -> None:
