@@ -47,8 +47,8 @@ def split(
         raise ValueError(f"part has the shape {part.shape}, the scan {items} items")
     if items == 0:
         return []
-    if part.dtype != np.int32 or not part.flags.c_contiguous:
-        part = np.ascontiguousarray(part, np.int32)
+    if part.dtype != np.int32 or not part.flags.carray:  # numba would compile for each such type
+        part = np.array(part, np.int32)
     first = int(part[0])
     if 0 <= first < partitions and bool((part == first).all()):
         return [(first, data)]
@@ -71,7 +71,9 @@ def _copy(
         raise ValueError(f"part holds a number that is not below {partitions}")
     each: list[int] = part_bytes.tolist()
     out = scratch.take("out", sum(each), np.uint8)
-    write(np.frombuffer(data, np.uint8), nodes, leaves, gaps, bounds, order, opened, sizes, out)
+    array = np.frombuffer(data, np.uint8)
+    array.flags.writeable = False
+    write(array, nodes, leaves, gaps, bounds, order, opened, sizes, out)
     written = memoryview(out)  # type: ignore[arg-type]  # an array is a buffer
     result = []
     start = 0

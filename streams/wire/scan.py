@@ -178,6 +178,7 @@ _KINDS: dict[Signal, type[Scan]] = {
 
 def scan_bytes(signal: Signal, array: NDArray[np.uint8], strict_ids: bool) -> Scan:
     """Scan bytes that are an array already; see ``scan``."""
+    array.flags.writeable = False  # for numba another type, and another compilation
     work = scratch
     number = _SIGNALS[signal]
     area = work.area
@@ -191,6 +192,7 @@ def scan_bytes(signal: Signal, array: NDArray[np.uint8], strict_ids: bool) -> Sc
         if -items & 63 != GROW:
             raise_fault(items)
         if len(leaves) >= ITEMS_MAX:
+            work.release()
             raise MalformedMessage(f"more than {ITEMS_MAX} items or nodes", 0)
         work.reserve_tree(min(len(nodes) * 4, ITEMS_MAX), min(len(leaves) * 4, ITEMS_MAX))
     first = levels.tolist()
@@ -220,6 +222,7 @@ def scan_bytes(signal: Signal, array: NDArray[np.uint8], strict_ids: bool) -> Sc
     else:
         read = read_spans if number == 0 else read_logs
         fault = read(array, leaves, items, nodes, levels, area, *columns)
+    work.release()
     if fault < 0:
         raise_fault(fault)
     return result
@@ -230,9 +233,9 @@ def scan(signal: Signal, data: bytes, *, strict_ids: bool = True) -> Scan:
 
     Raises MalformedMessage, with the byte offset, for whatever the protobuf library would
     refuse, and for known fields with the wrong wire type, groups, tags not in their shortest
-    form, ids of a wrong length, spans without trace id or span id (absent or all zero), and
-    metrics with data of two kinds. With ``strict_ids=False`` wrong ids only make the item's
-    ``valid`` False.
+    form, ids of a wrong length, spans without trace id or span id (absent or all zero),
+    metrics with data of two kinds, and more than ITEMS_MAX items. With ``strict_ids=False``
+    wrong ids only make the item's ``valid`` False.
 
     Ids elsewhere (log records, links, exemplars, parents) may be empty or zero: the protocol
     reads that as "none", and rejecting the request would lose what its sender is allowed to say.

@@ -13,6 +13,8 @@ from streams.wire.walk import WORK_WORDS
 
 __all__ = ["Scratch", "scratch"]
 
+_NODES, _LEAVES = 1 << 10, 1 << 12
+_KEEP_LEAVES = 1 << 16
 _KEEP_BYTES = 1 << 25
 
 
@@ -23,7 +25,12 @@ class Scratch(threading.local):
         self.area = np.zeros(WORK_WORDS, np.int64)
         self.levels = np.zeros(LEVEL_SLOTS, np.int64)
         self._arrays: dict[str, NDArray[Any]] = {}
-        self.reserve_tree(1 << 10, 1 << 12)
+        self.reserve_tree(_NODES, _LEAVES)
+
+    def release(self) -> None:
+        """Give back what only a huge request needed: it must not hold memory for ever."""
+        if len(self.leaves) > _KEEP_LEAVES:
+            self.reserve_tree(_NODES, _LEAVES)
 
     def reserve_tree(self, nodes: int, leaves: int) -> None:
         """Room for so many nodes and leaves."""
@@ -33,10 +40,7 @@ class Scratch(threading.local):
         self.gaps = np.empty((nodes * 2, 2), np.int32)
 
     def take(self, name: str, size: int, dtype: type[np.generic]) -> NDArray[Any]:
-        """An array of at least ``size`` elements with undefined content.
-
-        Large ones are not kept: one huge request must not hold its memory for ever.
-        """
+        """An array of at least ``size`` undefined elements; large ones are not kept."""
         array = self._arrays.get(name)
         if array is None or len(array) < size:
             array = np.empty(max(size + size // 2, 1024), dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def _load_numba_without_scipy() -> None:
         return
     sys.modules["scipy.linalg"] = None  # type: ignore[assignment]  # makes the import fail
     try:
-        arraymath = importlib.import_module("numba.np.arraymath")
+        arraymath: Any = importlib.import_module("numba.np.arraymath")
     finally:
         del sys.modules["scipy.linalg"]
     arraymath._HAVE_BLAS = importlib.util.find_spec("scipy") is not None

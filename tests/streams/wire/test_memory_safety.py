@@ -30,6 +30,5 @@ def test_no_read_outside_of_the_data() -> None:
 
 
 def test_the_guard_notices_a_read_outside() -> None:
-    assert run("1", "beyond", "0").returncode == 0
     assert run("1", "beyond", "-1").returncode == -signal.SIGSEGV
     assert run("1", "beyond", str(1 << 13)).returncode == -signal.SIGSEGV

@@ -17,7 +17,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from schemas.errors import MalformedMessage
 from schemas.signals import Signal
 from streams import wire
+from streams.wire.copying import fit, plan, write
 from streams.wire.fields import MESSAGES, Kind
+from streams.wire.items import read_logs, read_points, read_spans
+from streams.wire.partition import by_resource, by_trace
+from streams.wire.tree import build_tree
 from tests.strategies import REQUESTS, encodings, requests
 from tests.streams.wire.oracle import assert_scan
 
@@ -212,7 +216,8 @@ def test_unknown_column_says_so() -> None:
 
 
 def test_other_threads_run_during_a_scan() -> None:
-    span = b"\x0a\x10" + b"t" * 16 + b"\x12\x08" + b"s" * 8 + b"\x2a\x20" + b"n" * 32
+    name = "é".encode() * 60  # not ASCII: takes long
+    span = b"\x0a\x10" + b"t" * 16 + b"\x12\x08" + b"s" * 8 + b"\x2a" + length(name) + name
     spans = (b"\x12" + length(span) + span) * 400_000
     scoped = b"\x12" + length(spans) + spans
     data = b"\x0a" + length(scoped) + scoped
@@ -234,3 +239,29 @@ def test_other_threads_run_during_a_scan() -> None:
     quarter = (end - begin) / 4
     # The middle of the scan lies inside one kernel: with the GIL held nothing happens there.
     assert sum(begin + quarter < stamp < end - quarter for stamp in stamps) >= 3
+
+
+def test_no_input_makes_kernels_compile_again() -> None:
+    """numba compiles for each type of its arguments; ten seconds in the middle of the traffic."""
+    request = ExportTraceServiceRequest()
+    scope = request.resource_spans.add().scope_spans.add()
+    for name in "ab":
+        scope.spans.add(trace_id=b"t" * 16, span_id=b"s" * 8, name=name)
+    data = request.SerializeToString()
+    wire.warm_up()
+    kernels = [build_tree, read_spans, read_logs, read_points, plan, write, fit, by_trace]
+    fixed = np.array([0, 1], np.int32)
+    fixed.flags.writeable = False
+    for raw in (data, bytearray(data), memoryview(data), memoryview(bytearray(data))):
+        scan = wire.scan_traces(raw)  # type: ignore[arg-type]
+        parts = [fixed, np.array([0, 1, 0, 0], np.int32)[::2], np.array([1, 0], np.int64), [0, 1]]
+        for part in parts:
+            wire.split(raw, scan, np.asarray(part), 2)  # type: ignore[arg-type]
+        wire.select(raw, scan, np.array([True, False]))  # type: ignore[arg-type]
+        wire.split_by_size(raw, scan, 50)  # type: ignore[arg-type]
+        wire.partition_by_trace(scan, 3)
+        wire.partition_by_resource(scan, 3, "murmur2")
+    wire.scan_logs(b"")
+    wire.scan_metrics(b"")
+    for kernel in (*kernels, by_resource):
+        assert len(kernel.signatures) == 1, kernel
