@@ -37,8 +37,10 @@ __all__ = ["ConnectionReset", "Refusal", "Told", "TooSlow", "failure", "refusal_
 _RETRY_AFTER_S = 1.0
 """The retry hint where the error has none of its own."""
 
-_MESSAGE_MAX_CHARACTERS = 1000
-"""Messages may quote what a client sent; gRPC clients drop trailers of more than 8 KiB."""
+_REFUSAL_MAX_CHARACTERS = 300
+"""Errors quote what a client sent, and a gRPC client drops trailers of more than 8 KiB: these
+characters may take twelve bytes each in grpc-message and as many in grpc-status-details-bin."""
+_PARTIAL_MAX_CHARACTERS = 2000
 
 _RESPONSES: dict[Signal, type[Message]] = {
     Signal.TRACES: ExportTraceServiceResponse,
@@ -107,7 +109,7 @@ class Told(OtlpStreamsError):
 def refusal_of(error: Exception) -> Refusal:
     """What an acceptor's or our own error is on the wire; a defect is INTERNAL and 500."""
     code = grpc.StatusCode
-    message = _bounded(str(error))
+    message = _bounded(str(error), _REFUSAL_MAX_CHARACTERS)
     match error:
         case MessageTooLarge():
             http, code_ = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, code.RESOURCE_EXHAUSTED
@@ -145,7 +147,7 @@ def success(signal: Signal, accepted: Accepted, *, json: bool = False) -> bytes:
     partial = response.partial_success  # type: ignore[attr-defined]
     partial.SetInParent()
     setattr(partial, _REJECTED[signal], accepted.rejected)
-    partial.error_message = _bounded(accepted.message)
+    partial.error_message = _bounded(accepted.message, _PARTIAL_MAX_CHARACTERS)
     return _encode(response, json=json)
 
 
@@ -154,10 +156,8 @@ def failure(refusal: Refusal, *, json: bool = False) -> bytes:
     return _encode(refusal.status(), json=json)
 
 
-def _bounded(message: str) -> str:
-    if len(message) <= _MESSAGE_MAX_CHARACTERS:
-        return message
-    return message[: _MESSAGE_MAX_CHARACTERS - 3] + "..."
+def _bounded(message: str, most: int) -> str:
+    return message if len(message) <= most else message[: most - 3] + "..."
 
 
 def _encode(message: Message, *, json: bool) -> bytes:
