@@ -357,7 +357,8 @@ async def test_a_slow_sink_does_not_cost_memory(
     await until(full)
     text = worker.get("/metrics")[1]
     for partition in "0123":
-        assert metric(text, "otlp_streams_lane_bytes", partition=partition) < 9 << 20
+        # lane_max and one poll of 16 messages.
+        assert metric(text, "otlp_streams_lane_bytes", partition=partition) < 13 << 20
         assert metric(text, "otlp_streams_lag_messages", partition=partition) == 200
     await asyncio.sleep(1)
     assert worker.stop() == 0

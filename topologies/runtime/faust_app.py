@@ -37,12 +37,16 @@ REBALANCE_TIMEOUT_MS = 60_000
 POLL_TIMEOUT_S = 0.1
 """A poll without news ends after this time; Faust's own second delays pauses and stops."""
 
+POLL_MAX_BYTES = 1 << 20
+POLL_MAX_MESSAGES = 256
+"""A poll ends when it has as much, give or take ``kafka.consumer.max_poll_records``."""
+
 
 class FaustHost(Protocol):
     """What the consumer tells the host."""
 
-    def intake(self, message: Any) -> None:
-        """A message from Faust, in order of its partition."""
+    def intake(self, message: Any, *, more: bool) -> None:
+        """A message from Faust, in order of its partition. ``more``: another follows at once."""
         ...
 
     async def on_revoked(self) -> None:
@@ -158,6 +162,20 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
             return {}, None
         return await super()._wait_next_records(timeout)
 
+    async def wait_first(self, *waits: Any, timeout: Any = None) -> Any:  # noqa: ASYNC109
+        """Hand a message to the agent's queue without Faust's two tasks per message.
+
+        Faust waits for the hand-over or for a suspended flow, whichever is first. The queue has
+        room for more than a poll brings and the flow is not suspended here, so the hand-over
+        does not wait. This also lets the agent, and then the lane, see a whole poll at once.
+        """
+        if len(waits) == 2 and self.flow_active and self.app.flow_control.is_active():
+            hand_over, suspended = waits
+            if asyncio.iscoroutine(hand_over) and asyncio.iscoroutine(suspended):
+                suspended.close()
+                return await hand_over
+        return await super().wait_first(*waits, timeout=timeout)
+
     async def _getmany(self, active_partitions: Any, timeout: float) -> Any:  # noqa: ASYNC109
         return await self._thread.getmany(active_partitions, min(timeout, POLL_TIMEOUT_S))
 
@@ -190,6 +208,37 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             fetch_max_bytes=max(settings.fetch_max, settings.fetch_response_max),
             fetch_max_wait_ms=round(settings.fetch_wait * 1000),
         )
+
+    async def _fetch_records(
+        self,
+        consumer: aiokafka.AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109 - Faust's
+        max_records: int | None = None,
+    ) -> dict[Any, list[Any]]:
+        """A poll of up to ``POLL_MAX_BYTES``: small messages come by the hundred.
+
+        aiokafka's own bound is a number of messages, to be set for the largest ones. What is
+        added is there already: with no timeout and no rebalance under way nothing waits, so that
+        all of a poll is of one generation.
+        """
+        fetch = super()._fetch_records
+        found: dict[Any, list[Any]]
+        found = await fetch(consumer, active_partitions, timeout=timeout, max_records=max_records)
+        more, count, size = found, 0, 0
+        while more:
+            for records in more.values():
+                count += len(records)
+                size += sum(len(record.value or b"") for record in records)
+            rebalancing = consumer._fetcher._subscriptions.reassignment_in_progress
+            if size >= POLL_MAX_BYTES or count >= POLL_MAX_MESSAGES or rebalancing:
+                break
+            if not active_partitions or not self.consumer.flow_active:
+                break
+            more = await fetch(consumer, active_partitions, timeout=0, max_records=max_records)
+            for tp, records in more.items():
+                found.setdefault(tp, []).extend(records)
+        return found
 
     async def on_thread_stop(self) -> None:
         # Without a broker aiokafka lets the cancellation of its own requests out of stop(); the
@@ -262,7 +311,7 @@ def create_app(
         table_standby_replicas=0,
         stream_wait_empty=False,
         # The agent never blocks, so its queue stays short; lanes bound the bytes.
-        stream_buffer_maxsize=max(64, 4 * kafka.consumer.max_poll_records),
+        stream_buffer_maxsize=2 * (POLL_MAX_MESSAGES + kafka.consumer.max_poll_records),
         broker_commit_interval=runtime.commit_interval,
         broker_max_poll_records=kafka.consumer.max_poll_records,
         broker_session_timeout=kafka.consumer.session_timeout,
@@ -283,9 +332,10 @@ def create_app(
 
     @app.agent(source, name="intake")  # type: ignore[untyped-decorator]
     async def intake(stream: Any) -> None:
+        queue = stream.channel.queue
         async for event in stream.events():
             try:
-                host.intake(event.message)
+                host.intake(event.message, more=not queue.empty())
             except Exception as error:
                 host.fatal(error)
 

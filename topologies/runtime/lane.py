@@ -1,9 +1,10 @@
 """One partition's way through a stage: a queue, calls under way, a ledger.
 
-The intake agent puts messages in (:meth:`Lane.put`), bounded in bytes: at the limit the
-partition is no longer fetched, at half of it fetching goes on. One task takes them out in order
-and starts calls (call.py says what a call goes through); finished offsets go to the ledger,
-from which the host commits. A lane that waits for a backend holds up no other lane.
+The intake agent puts messages in (``put``, and ``wake`` after the last one of a poll), bounded in
+bytes: at the limit the partition is no longer fetched, below half of it fetching goes on. One
+task takes them out in order and starts calls (calls.py says what a call goes through); finished
+offsets go to the ledger, from which the host commits. A lane that waits for a backend holds up
+no other lane.
 
 At a revocation the host *freezes* the lane (no new call begins), waits for the calls under way,
 commits, and later either *thaws* it (the partition came back with the next generation) or
@@ -110,7 +111,7 @@ class Lane:
             self._workers.append(loop.create_task(self._guard(self._ticker())))
 
     def put(self, batch: Batch) -> None:
-        """Take a message over; one that came already is dropped."""
+        """Take a message over; one that came already is dropped. :meth:`wake` must follow."""
         if not self.ledger.deliver(batch.offset):
             self.counts.repeated += 1
             return
@@ -127,6 +128,9 @@ class Lane:
         if not self.full and self.bytes >= self.limit_bytes:
             self.full = True
             self._port.lane_full(self)
+
+    def wake(self) -> None:
+        """Look at the queue: nothing more comes just now."""
         self._changed.set()
 
     def freeze(self) -> None:

@@ -132,6 +132,7 @@ class Bench:
     def put(self, *offsets: int, value: bytes = b"x", headers: tuple = ()) -> None:
         for offset in offsets:
             self.lane.put(Batch("t", 0, offset, 0, None, value, headers))
+        self.lane.wake()
 
     @property
     def committable(self) -> int | None:
