@@ -47,14 +47,14 @@ class ExportSink:
         After RetriesExhausted of several, each comes again alone: it is tried once more, its
         ``max_elapsed`` does not begin anew.
         """
-        data = b"".join(batch.value for batch in batches)
-        if not data:
+        parts = [batch.value for batch in batches if batch.value]
+        if not parts:
             return
         began_s = self._clock()
         if len(batches) == 1:
             began_s = self._began_s.pop(batches[0].offset, began_s)
         try:
-            await self._delivery.deliver(self._signal, data, started_s=began_s)
+            await self._delivery.deliver(self._signal, parts, started_s=began_s)
         except RetriesExhausted:
             if len(batches) > 1:
                 self._began_s.update((batch.offset, began_s) for batch in batches)

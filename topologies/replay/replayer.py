@@ -195,7 +195,7 @@ class Replayer:
         signal, items = frame.signal, frame.layout.items
         failed, reason = items, "stopped before an answer came"
         try:
-            exported = await self._delivery.deliver(signal, data)
+            exported = await self._delivery.deliver(signal, [data])
             rejected = min(exported.rejected, items)
             self.tally.rejected[signal] += rejected
             self.tally.acknowledged[signal] += items - rejected

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
@@ -87,9 +87,17 @@ class Delivery:
         return not self._circuit.is_open
 
     async def deliver(
-        self, signal: Signal, data: bytes, *, started_s: float | None = None
+        self, signal: Signal, parts: Sequence[bytes], *, started_s: float | None = None
     ) -> Exported:
-        """Send ``data``, as often as the retry settings say; ``started_s``: the first try's time.
+        """Send requests as one, as often as the retry settings say.
+
+        Protobuf messages one after the other are their merged message. They are joined for each
+        try only: what waits for a dead backend is not kept twice.
+
+        Args:
+            signal: what they are.
+            parts: serialized requests.
+            started_s: when the first try was, on the clock given; now if unset.
 
         Raises BackendRefused, or RetriesExhausted after ``max_elapsed``.
         """
@@ -103,7 +111,7 @@ class Delivery:
                 raise self._exhausted() from None
             try:
                 with permit:
-                    return await self._try(signal, data)
+                    return await self._try(signal, parts)
             except BackendUnavailable as error:
                 pause_s = backoff.pause(error.retry_after_s)
             if pause_s is None:
@@ -117,14 +125,14 @@ class Delivery:
             f"not taken within {self._retry.max_elapsed:g} s; last: {self._last_error}"
         )
 
-    async def _try(self, signal: Signal, data: bytes) -> Exported:
+    async def _try(self, signal: Signal, parts: Sequence[bytes]) -> Exported:
         metrics = self._metrics.signals[signal]
-        metrics.raw_bytes.inc(len(data))
+        metrics.raw_bytes.inc(sum(map(len, parts)))
         self._metrics.inflight.inc()
         began_s = self._clock()
         outcome = "cancelled"
         try:
-            exported = await self._exporter.export(signal, data)
+            exported = await self._exporter.export(signal, b"".join(parts))
             outcome = "partial" if exported.rejected else "ok"
         except BackendUnavailable as error:
             outcome = "unavailable"

@@ -114,6 +114,7 @@ class GrpcExporter:
         link.inflight += 1
         try:
             message = await self._compressor.compress(data)
+            del data  # not to be kept while the answer is waited for
             if self._metrics is not None:
                 self._metrics.signals[signal].sent_bytes.inc(len(message))
             async with asyncio.timeout(self._backend.timeout):

@@ -94,6 +94,7 @@ class HttpExporter:
         """One try. Raises BackendUnavailable or BackendRefused; the latter's code is the status."""
         async with self._slots:
             body = await self._compressor.compress(data)
+            del data  # not to be kept while the answer is waited for
             if self._metrics is not None:
                 self._metrics.signals[signal].sent_bytes.inc(len(body))
             try:

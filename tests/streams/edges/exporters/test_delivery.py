@@ -55,7 +55,7 @@ async def test_it_goes_on_until_the_backend_has_it() -> None:
         return web.Response(status=next(codes))
 
     async with HttpBackend(say).running() as server, Made(server.port) as made:
-        assert await made.delivery.deliver(Signal.TRACES, DATA) == Exported()
+        assert await made.delivery.deliver(Signal.TRACES, [DATA]) == Exported()
     assert server.bodies == [DATA] * 7
     assert made.value("requests_total", signal="traces", outcome="unavailable") == 6
     assert made.value("requests_total", signal="traces", outcome="ok") == 1
@@ -73,7 +73,7 @@ async def test_a_refusal_is_not_tried_again() -> None:
 
     async with HttpBackend(say).running() as server, Made(server.port) as made:
         with pytest.raises(BackendRefused, match="HTTP 400: bad id"):
-            await made.delivery.deliver(Signal.LOGS, DATA)
+            await made.delivery.deliver(Signal.LOGS, [DATA])
     assert len(server.bodies) == 1
     assert made.value("requests_total", signal="logs", outcome="refused") == 1
 
@@ -89,7 +89,7 @@ async def test_partial_success_is_counted_logged_seldom_and_never_sent_again() -
     async with HttpBackend(say).running() as server, Made(server.port) as made:
         with structlog.testing.capture_logs() as logs:
             for _ in range(5):
-                assert await made.delivery.deliver(Signal.TRACES, DATA) == (2, "too old")
+                assert await made.delivery.deliver(Signal.TRACES, [DATA]) == (2, "too old")
     assert len(server.bodies) == 5
     assert made.value("rejected_items_total", signal="traces") == 10
     assert made.value("requests_total", signal="traces", outcome="partial") == 5
@@ -104,7 +104,7 @@ async def test_a_dead_backend_is_probed_by_one_request_and_found_again() -> None
         port = bound.getsockname()[1]
         async with Made(port, retry=Retry(initial=0.05, multiplier=1, maximum=0.05)) as made:
             requests = [
-                asyncio.create_task(made.delivery.deliver(Signal.TRACES, b"\n\x00" * n))
+                asyncio.create_task(made.delivery.deliver(Signal.TRACES, [b"\n\x00"] * n))
                 for n in range(1, 49)
             ]
             await until(lambda: not made.value("backend_up"))
@@ -135,7 +135,7 @@ async def test_it_gives_up_after_max_elapsed_whether_trying_or_waiting() -> None
     retry = Retry(initial=0.01, maximum=0.05, max_elapsed=0.3)
     async with HttpBackend(say).running() as server, Made(server.port, retry=retry) as made:
         outcomes = await asyncio.gather(
-            *(made.delivery.deliver(Signal.TRACES, DATA) for _ in range(10)),
+            *(made.delivery.deliver(Signal.TRACES, [DATA]) for _ in range(10)),
             return_exceptions=True,
         )
         assert all(isinstance(outcome, RetriesExhausted) for outcome in outcomes)
@@ -143,5 +143,5 @@ async def test_it_gives_up_after_max_elapsed_whether_trying_or_waiting() -> None
         before = len(server.bodies)
         started_s = asyncio.get_running_loop().time() - 60
         with pytest.raises(RetriesExhausted):
-            await made.delivery.deliver(Signal.TRACES, DATA, started_s=started_s)
+            await made.delivery.deliver(Signal.TRACES, [DATA], started_s=started_s)
         assert len(server.bodies) <= before + 1
