@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,13 +79,13 @@ def table(name: str, messages: list[bytes], signal: Signal = Signal.TRACES) -> N
         )
 
 
-def main() -> None:
-    """Print start-up and the tables."""
+def main(paths: Sequence[str] = ()) -> None:
+    """Print start-up and the tables, of files if any are named."""
     begun = time.process_time()
     wire.warm_up()
     print(f"warm_up: {time.process_time() - begun:.2f} s")
-    if len(sys.argv) > 1:
-        for path in map(Path, sys.argv[1:]):
+    if paths:
+        for path in map(Path, paths):
             read = recorded_requests if path.suffix == ".zst" else read_frames
             table(path.name, read(path))
         return
@@ -95,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+from aiokafka import TopicPartition
 from ruamel.yaml import YAML
 
 from schemas.batches import Record
@@ -42,12 +44,18 @@ class Figure:
     cpu_s: float
     peak_rss_bytes: int
     wall_s: float
+    messages: int
     note: str = ""
 
     @property
     def per_cpu_s(self) -> float:
         """Items per CPU-second."""
         return self.items / self.cpu_s
+
+    @property
+    def items_per_message(self) -> float:
+        """Items in a Kafka message, on average."""
+        return self.items / max(1, self.messages)
 
 
 def free_port() -> int:
@@ -58,14 +66,17 @@ def free_port() -> int:
 
 
 def _ready(port: int) -> bool:
-    with contextlib.suppress(OSError):
+    try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
             return bool(answer.status == 200)
-    return False
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager
-def worker(stage: str, config: dict[str, object], directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+def worker(
+    stage: str, config: dict[str, object], directory: Path
+) -> Iterator[subprocess.Popen[bytes]]:
     """A stage in a process of its own, from ready until the block ends."""
     port = free_port()
     path = directory / f"{stage.replace(':', '-')}-{port}.yaml"
@@ -103,15 +114,13 @@ def sink(protocol: str) -> Iterator[str]:
         process.wait(30)
 
 
-def base_config(
-    bootstrap: str, topic: str, partitions: int, codec: str, fetch_max: str = "1MiB"
-) -> dict[str, object]:
+def base_config(bootstrap: str, topic: str, partitions: int, codec: str) -> dict[str, object]:
     """The settings that scenarios share; one topic of spans."""
     return {
         "kafka": {
             "brokers": [bootstrap],
             "producer": {"compression": codec},
-            "consumer": {"fetch_max": fetch_max},
+            "group_prefix": topic,
         },
         "topics": {
             "names": {"spans": topic},
@@ -122,7 +131,12 @@ def base_config(
 
 
 def receive(
-    config: dict[str, object], protocol: str, file: Path, items: int, directory: Path, width: int = 16
+    config: dict[str, object],
+    protocol: str,
+    file: Path,
+    items: int,
+    directory: Path,
+    width: int = 16,
 ) -> Figure:
     """Clients send a file to ingest as fast as it answers."""
     ports = {"grpc": free_port(), "http": free_port()}
@@ -141,9 +155,10 @@ def receive(
             ).stdout  # fmt: skip
         load = json.loads(output)
         note = f"p50 {load['p50_ms']:.0f} ms, p99 {load['p99_ms']:.0f} ms"
-        return Figure(
-            items, meter.cpu_s, meter.peak_rss_bytes, time.monotonic() - began, note
-        )
+        wall_s = time.monotonic() - began
+    topic = config["topics"]["names"]["spans"]  # type: ignore[index]
+    messages = asyncio.run(_messages(config["kafka"]["brokers"][0], topic))  # type: ignore[index]
+    return Figure(items, meter.cpu_s, meter.peak_rss_bytes, wall_s, messages, note)
 
 
 def drain(
@@ -160,40 +175,47 @@ def drain(
     began = time.monotonic()
     with worker(stage, config, directory) as process, Meter(process.pid) as meter:
         meter._began_s = 0.0  # from the start of the process: it drains before it says ready
-        asyncio.run(_until_drained(bootstrap, group, topic))
+        messages = asyncio.run(_until_drained(bootstrap, group, topic))
         used = meter.now_s()
         return Figure(
             items,
             used - idle_cpu_s,
             meter.peak_rss_bytes,
             time.monotonic() - began,
+            messages,
             f"start-up {idle_cpu_s:.1f} CPU s taken off" if idle_cpu_s else "",
         )
 
 
-async def _until_drained(bootstrap: str, group: str, topic: str) -> None:
-    kafka = Kafka(brokers=(bootstrap,))
-    consumer = create_consumer(kafka)
+async def _ends(bootstrap: str, topic: str) -> dict[TopicPartition, int]:
+    consumer = create_consumer(Kafka(brokers=(bootstrap,)))
     await consumer.start()
-    async with AdminClient(kafka) as admin:
-        try:
-            from aiokafka import TopicPartition
+    try:
+        await consumer._client.add_topic(topic)
+        partitions = consumer.partitions_for_topic(topic) or set()
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(
+            [TopicPartition(topic, partition) for partition in partitions]
+        )
+        return ends
+    finally:
+        await consumer.stop()
 
-            await consumer._client._wait_on_metadata(topic)
-            partitions = consumer.partitions_for_topic(topic) or set()
-            wanted = await consumer.end_offsets([TopicPartition(topic, p) for p in partitions])
-            give_up = time.monotonic() + _DRAIN_S
-            while time.monotonic() < give_up:
-                committed = await admin.committed(group)
-                if all(
-                    end == 0 or committed.get((tp.topic, tp.partition), 0) >= end
-                    for tp, end in wanted.items()
-                ):
-                    return
-                await asyncio.sleep(0.1)
-            raise RuntimeError(f"{group} did not drain {topic}")
-        finally:
-            await consumer.stop()
+
+async def _messages(bootstrap: str, topic: str) -> int:
+    return sum((await _ends(bootstrap, topic)).values())
+
+
+async def _until_drained(bootstrap: str, group: str, topic: str) -> int:
+    """Return when the group has committed every end; how many messages that were."""
+    wanted = await _ends(bootstrap, topic)
+    give_up = time.monotonic() + _DRAIN_S
+    async with AdminClient(Kafka(brokers=(bootstrap,))) as admin:
+        while time.monotonic() < give_up:
+            committed = await admin.committed(group)
+            if all(committed.get((tp.topic, tp.partition), 0) >= end for tp, end in wanted.items()):
+                return sum(wanted.values())
+            await asyncio.sleep(0.1)
+    raise RuntimeError(f"{group} did not drain {topic}")
 
 
 def fill(bootstrap: str, topic: str, partitions: int, messages: list[bytes], codec: str) -> None:
@@ -220,6 +242,12 @@ async def _fill(
         await asyncio.gather(*sent)
     finally:
         await producer.stop()
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds that a process has used so far."""
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
 
 
 def cores() -> int:
