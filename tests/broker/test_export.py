@@ -219,7 +219,7 @@ async def test_a_backend_that_fails_in_every_way_has_all_of_it_in_the_end(
 
 async def test_kill_9_under_load_loses_nothing(road: Road, tmp_path: Path) -> None:
     received, dice = Received(), random.Random(7)
-    messages, spans = 900, 20
+    messages, spans = 600, 20
 
     async def slow(_request: web.Request) -> web.Response:
         received.add(backend.bodies[-1])
@@ -243,7 +243,7 @@ async def test_kill_9_under_load_loses_nothing(road: Road, tmp_path: Path) -> No
         for kill in range(KILLS):
             before = len(received.counts)
             await worker.start()
-            await until(lambda seen=before: len(received.counts) > seen + 500, 30)
+            await until(lambda seen=before: len(received.counts) > seen + 400, 30)
             await asyncio.sleep(dice.random() * 0.3)
             await worker.kill()
             assert len(received.counts) < messages * spans, f"kill {kill} came too late"
