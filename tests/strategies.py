@@ -63,6 +63,7 @@ keys = st.one_of(st.sampled_from(["service.name", "http.route", "k", ""]), st.te
 times = st.one_of(st.just(0), st.integers(0, 2**64 - 1))
 uint32s = st.one_of(st.just(0), st.integers(0, 2**32 - 1))
 int64s = st.one_of(st.integers(-3, 300), st.integers(-(2**63), 2**63 - 1))
+enums = st.one_of(st.integers(0, 5), st.sampled_from([24, 256, 2**31 - 1, -1, -(2**31)]))
 doubles = st.floats(allow_nan=False)
 trace_ids = st.binary(min_size=16, max_size=16).filter(any)
 span_ids = st.binary(min_size=8, max_size=8).filter(any)
@@ -169,14 +170,14 @@ spans = with_unknown_fields(
         trace_state=texts,
         flags=uint32s,
         name=texts,
-        kind=st.integers(0, 5),
+        kind=enums,
         start_time_unix_nano=times,
         end_time_unix_nano=times,
         attributes=attributes,
         dropped_attributes_count=uint32s,
         events=few(events, 1),
         links=few(links, 1),
-        status=maybe(st.builds(Status, code=st.integers(0, 2), message=texts), None),
+        status=maybe(st.builds(Status, code=enums, message=texts), None),
     )
 )
 log_records = with_unknown_fields(
@@ -184,7 +185,7 @@ log_records = with_unknown_fields(
         LogRecord,
         time_unix_nano=times,
         observed_time_unix_nano=times,
-        severity_number=st.integers(0, 24),
+        severity_number=enums,
         severity_text=texts,
         body=maybe(any_values, None),
         attributes=attributes,
@@ -253,7 +254,7 @@ summary_points = with_unknown_fields(
         **_point,
     )
 )
-temporality = st.integers(0, 2)
+temporality = enums
 metrics = with_unknown_fields(
     st.one_of(
         [

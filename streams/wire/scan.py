@@ -235,7 +235,8 @@ def scan(signal: Signal, data: bytes, *, strict_ids: bool = True) -> Scan:
     refuse, and for known fields with the wrong wire type, groups, tags not in their shortest
     form, ids of a wrong length, spans without trace id or span id (absent or all zero),
     metrics with data of two kinds, and more than ITEMS_MAX items. With ``strict_ids=False``
-    wrong ids only make the item's ``valid`` False.
+    wrong ids only make the item's ``valid`` False. A wrong id counts even if a later one in the
+    same message replaces it.
 
     Ids elsewhere (log records, links, exemplars, parents) may be empty or zero: the protocol
     reads that as "none", and rejecting the request would lose what its sender is allowed to say.
