@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -13,10 +14,16 @@ from typing import Any
 
 import aiohttp
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 
-from .export_worker import free_port
+__all__ = ["StageProcess", "free_port"]
 
-__all__ = ["StageProcess"]
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class StageProcess:
@@ -71,6 +78,17 @@ class StageProcess:
                 return
             await asyncio.sleep(0.05)
         raise AssertionError(f"not ready:\n{self.log()}")
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """Sum of a metric's samples that carry ``labels``."""
+        async with aiohttp.request("GET", f"http://{self.admin}/metrics") as answer:
+            text = await answer.text()
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
 
     async def kill(self) -> None:
         """SIGKILL."""

@@ -25,13 +25,12 @@ from tests.streams.edges.exporters.servers import (
 )
 from topologies.localkafka import LocalKafka
 
-from .export_worker import (
-    ExportWorker,
+from .stage_process import StageProcess, free_port
+from .traffic import (
     Received,
     committed_everywhere,
     eventually,
     fill,
-    free_port,
     ids,
     names,
     request,
@@ -184,7 +183,7 @@ async def test_a_backend_that_fails_in_every_way_has_all_of_it_in_the_end(
                 "max_request": 2000,
             }
         )
-        async with ExportWorker(tmp_path, "bad", config) as worker:
+        async with StageProcess(tmp_path, "export:bad", config) as worker:
             await worker.ready()
             missing = {5 * n + i for n in range(240) if kinds.get(n) != "poison" for i in range(5)}
             await until(lambda: missing <= bad.received.counts.keys(), 40)
@@ -236,7 +235,7 @@ async def test_kill_9_under_load_loses_nothing(road: Road, tmp_path: Path) -> No
             "max_connections": 4,
         }
         runtime = {"commit_interval": COMMIT_INTERVAL_S}
-        worker = ExportWorker(tmp_path, "slow", road.config(runtime, slow=settings))
+        worker = StageProcess(tmp_path, "export:slow", road.config(runtime, slow=settings))
         filling = asyncio.create_task(
             road.fill([request(spans * n, spans) for n in range(messages)])
         )
@@ -283,7 +282,7 @@ async def test_a_dead_backend_holds_up_nobody_costs_no_memory_and_is_picked_up_a
             alive={"endpoint": f"http://127.0.0.1:{server.port}", "compression": "none"},
             dead={"endpoint": f"http://127.0.0.1:{port}", "compression": "none"},
         )
-        workers = [ExportWorker(tmp_path, name, config) for name in ("alive", "dead")]
+        workers = [StageProcess(tmp_path, f"export:{name}", config) for name in ("alive", "dead")]
         async with workers[0], workers[1] as waiting:
             await asyncio.gather(*(worker.ready() for worker in workers))
             empty_bytes = waiting.rss_bytes
@@ -318,7 +317,7 @@ async def test_what_a_backend_does_not_take_in_time_is_a_dead_letter(
             "retry": {**RETRY, "max_elapsed": "1s"},
         }
     )
-    async with ExportWorker(tmp_path, "gone", config) as worker:
+    async with StageProcess(tmp_path, "export:gone", config) as worker:
         await worker.ready()
         await eventually(lambda: road.all_committed("gone"))
         assert await worker.stop() == 0, worker.log()

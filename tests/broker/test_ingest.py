@@ -30,8 +30,8 @@ from topologies.ingest.publisher import Publisher
 from topologies.kafka import create_producer
 from topologies.localkafka import LocalKafka
 
-from .export_worker import eventually, fill, free_port, ids, request
-from .stage_process import StageProcess
+from .stage_process import StageProcess, free_port
+from .traffic import eventually, fill, ids, request
 
 PARTITIONS = 4
 

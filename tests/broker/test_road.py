@@ -34,8 +34,8 @@ from streams.edges.receivers import (
 from tests.streams.edges.receivers.test_sdk import items, work
 from topologies.localkafka import LocalKafka
 
-from .export_worker import eventually, free_port, ids, request
-from .stage_process import StageProcess
+from .stage_process import StageProcess, free_port
+from .traffic import eventually, ids, request
 
 PARTITIONS = 4
 COMMIT_INTERVAL_S = 0.5
