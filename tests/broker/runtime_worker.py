@@ -17,6 +17,7 @@ import resource
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +120,13 @@ def main() -> None:
         )
     else:
         stage = Stage(sink=lambda _t, _p: RecordingSink(done, knobs), **common)
+    stages = [stage]
+    if knobs.get("apart"):
+        stages = [replace(stage, name=topic, topics=(topic,)) for topic in stage.topics]
     if knobs.get("crash"):
         break_the_fetcher()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(stage, config))
+        runner.run(serve(stages, config))
     usage = resource.getrusage(resource.RUSAGE_SELF)
     # Not ru_maxrss: that one remembers the parent from before exec.
     status = Path("/proc/self/status").read_text().splitlines()

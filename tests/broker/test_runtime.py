@@ -171,6 +171,30 @@ async def test_an_operator_copies_and_ticks(
     assert worker.stop() == 0
 
 
+async def test_several_stages_share_a_process_and_nothing_else(
+    workers: Workers, make_topic: MakeTopic, deadletter: str
+) -> None:
+    """A group each: what blocks one does not hold up the other."""
+    stuck, other = make_topic(1), make_topic(2)
+    await send(workers.bootstrap, stuck, [b"id0 flaky:1000000", b"id1"])
+    await send(workers.bootstrap, other, list(numbered(50)), partitions=2)
+    worker = workers.start([stuck, other], deadletter, apart=True, max_inflight=1)
+    await until(lambda: len([d for d in worker.done() if d.topic == other]) == 50)
+
+    def seen() -> bool:
+        text = worker.get("/metrics")[1]
+        lags = [
+            metric(text, "otlp_streams_lag_messages", stage=topic, partition="0")
+            for topic in (stuck, other)
+        ]
+        return lags == [2, 0]
+
+    await until(seen)
+    assert ready(worker)
+    assert worker.stop() == 0
+    assert {d.topic for d in worker.done()} == {other}
+
+
 class Load:
     """Sends ids without pause and checks commits against what was done, until told to stop."""
 
@@ -329,9 +353,14 @@ async def test_the_broker_dies_and_returns(
         assert worker.process.poll() is None
 
         # Stopped while Kafka is away: nothing hangs, and the exit code says it.
-        await send(broker.bootstrap, topic, [b"last slow:0.5"])
         seen = len(worker.done())
-        await until(lambda: metric(worker.get("/metrics")[1], "otlp_streams_lane_bytes") or 1)
+        await send(broker.bootstrap, topic, [b"last slow:2"])
+
+        def fetched() -> bool:
+            text = worker.get("/metrics")[1]
+            return metric(text, "otlp_streams_lane_bytes", partition="0") == len(b"last slow:2")
+
+        await until(fetched)
         await asyncio.to_thread(broker.kill)
         await until(lambda: len(worker.done()) > seen)
         assert await asyncio.to_thread(worker.stop, timeout_s=10) == 75

@@ -18,16 +18,16 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from schemas.batches import Batch, Record
+from schemas.batches import Batch
 from schemas.config import Config
-from schemas.errors import BrokerUnavailable, PermanentError
+from schemas.errors import BrokerUnavailable
 
-from .calls import Backoff, OperatorCalls, SinkCalls
 from .clock import Clock, SystemClock
-from .deadletter import dead_letter
 from .faust_app import TP, create_app
-from .lane import Lane, LaneLimits
+from .lane import Lane
+from .lanemaker import LaneMaker
 from .metrics import HostCounts, LaneCounts, LaneState
+from .retention import RetentionWatch
 from .stage import Stage
 
 if TYPE_CHECKING:
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from .ledger import Ledger
 
 __all__ = ["Host"]
-
-LANE_MIN_BYTES = 1 << 16
-"""Least share of ``runtime.lanes_max``."""
 
 COMMIT_TIMEOUT_MIN_S = 1.0
 """The last commit gets as long as the drain, and at least this."""
@@ -71,14 +68,16 @@ class Host:
         self.topic_counts = {topic: LaneCounts() for topic in stage.topics}
         self.host_counts = HostCounts()
         self._config = config
-        self._publisher = publisher
         self._fatal = fatal
-        self._clock = clock or SystemClock()
+        self._clock = clock = clock or SystemClock()
+        self._maker = LaneMaker(
+            stage, config, publisher=publisher, port=self, clock=clock, counts=self.topic_counts
+        )
         self._lanes: dict[TP, Lane] = {}
         self._generation: int | None = None
         self._stopping = False
         self._fed: set[Lane] = set()
-        self._checks: set[asyncio.Task[None]] = set()
+        self._retention = RetentionWatch(self.group, self._earliest, self.topic_counts)
         self._app = create_app(self.group, stage.topics, config.kafka, config.runtime, self)
         runtime = config.runtime
         self._drain_s = min(runtime.drain_timeout, config.kafka.consumer.session_timeout / 2)
@@ -173,7 +172,7 @@ class Host:
         expected = lane.ledger.next_offset
         if expected is not None and message.offset > expected + 1:
             # One offset is a transaction's marker. More may be aborted, compacted, or removed.
-            self._check_retention(
+            self._retention.check(
                 {TP(message.topic, message.partition): (expected, message.offset)}
             )
         headers = tuple((name, value or b"") for name, value in message.headers or ())
@@ -214,7 +213,7 @@ class Host:
                 lane.close()
                 del self._lanes[tp]
         kept = len(self._lanes)
-        limit_bytes = self._limit_bytes(len(assigned))
+        limit_bytes = self._maker.limit_bytes(len(assigned))
         for tp in assigned:
             if tp in self._lanes:
                 lane = self._lanes[tp]
@@ -222,7 +221,7 @@ class Host:
                 lane.limit_bytes = limit_bytes
                 lane.thaw()
             else:
-                self._lanes[tp] = self._new_lane(tp, generation, limit_bytes)
+                self._lanes[tp] = self._maker.make(tp.topic, tp.partition, generation, limit_bytes)
         if fresh:
             self.host_counts.rebalances += self._generation is not None
             self._generation = generation
@@ -230,7 +229,7 @@ class Host:
                 "%s: generation %d, %d partitions, %d of them as before",
                 self.group, generation, len(assigned), kept,
             )  # fmt: skip
-            self._check_retention(
+            self._retention.check(
                 {tp: (at, None) for tp in assigned if (at := self._read_from(tp)) is not None}
             )
 
@@ -290,47 +289,6 @@ class Host:
         # Calls that just returned have yet to tell their ledgers.
         await asyncio.sleep(0)
 
-    def _limit_bytes(self, partitions: int) -> int:
-        runtime = self._config.runtime
-        share = runtime.lanes_max // max(1, partitions)
-        return max(LANE_MIN_BYTES, min(runtime.lane_max, share))
-
-    def _new_lane(self, tp: TP, generation: int, limit_bytes: int) -> Lane:
-        stage, runtime = self.stage, self._config.runtime
-        counts = self.topic_counts[tp.topic]
-        common: dict[str, Any] = {
-            "publisher": self._publisher,
-            "dead_letter": self._dead_letter,
-            "backoff": Backoff(runtime.retry_initial, runtime.retry_maximum),
-            "clock": self._clock,
-            "counts": counts,
-        }
-        calls: SinkCalls | OperatorCalls
-        if stage.sink is not None:
-            calls = SinkCalls(stage.sink(tp.topic, tp.partition), **common)
-        else:
-            assert stage.operator is not None  # noqa: S101 - Stage has seen to it
-            calls = OperatorCalls(stage.operator(tp.topic, tp.partition), **common)
-        lane = Lane(
-            tp.topic,
-            tp.partition,
-            generation,
-            calls=calls,
-            limits=LaneLimits(
-                stage.max_inflight, stage.merge_max_bytes, runtime.ahead_max, runtime.idle_tick
-            ),
-            limit_bytes=limit_bytes,
-            port=self,
-            clock=self._clock,
-            counts=counts,
-        )
-        lane.start()
-        return lane
-
-    def _dead_letter(self, batch: Batch, error: PermanentError) -> Record:
-        topic = self._config.topics.names.deadletter
-        return dead_letter(topic, self.stage.name, batch, error, self._clock.unix_ns())
-
     def _answered(self, lane: Lane) -> tuple[int, int, float] | None:
         thread = self._app.consumer._thread
         answer: tuple[int, int, float] | None = thread.answered(TP(lane.topic, lane.partition))
@@ -353,25 +311,6 @@ class Host:
         committed: int | None = self._app.consumer._committed_offset.get(tp)
         return committed if following is None else following
 
-    def _check_retention(self, gaps: Mapping[TP, tuple[int, int | None]]) -> None:
-        """See later what of these gaps (first offset, first after it if known) was removed."""
-        if gaps:
-            task = asyncio.get_running_loop().create_task(self._count_lost(gaps))
-            self._checks.add(task)
-            task.add_done_callback(self._checks.discard)
-
-    async def _count_lost(self, gaps: Mapping[TP, tuple[int, int | None]]) -> None:
-        try:
-            earliest = await self._app.consumer.earliest_offsets(*gaps)
-        except Exception as error:
-            _log.warning("%s: the logs' begin is not known: %r", self.group, error)
-            return
-        for tp, (begin, end) in gaps.items():
-            first = earliest.get(tp, 0)
-            lost = (first if end is None else min(first, end)) - begin
-            if lost > 0:
-                self.topic_counts[tp.topic].lost += lost
-                _log.error(
-                    "%s: retention removed %d messages of %s partition %d before they were read",
-                    self.group, lost, tp.topic, tp.partition,
-                )  # fmt: skip
+    async def _earliest(self, *partitions: TP) -> Mapping[TP, int]:
+        found: Mapping[TP, int] = await self._app.consumer.earliest_offsets(*partitions)
+        return found

@@ -28,15 +28,12 @@ from prometheus_client import CollectorRegistry
 from schemas.config import Config
 from schemas.errors import OtlpStreamsError
 from streams.edges.platform import AdminServer, create_registry
+from topologies.exits import EXIT_CRASHED, EXIT_DEFECT, EXIT_TRY_AGAIN
 
 from .stage import Service, Stage
 from .worker import Worker
 
-__all__ = ["EXIT_CRASHED", "EXIT_FATAL", "EXIT_STOP_EXCEEDED", "die", "serve"]
-
-EXIT_FATAL = 70
-EXIT_CRASHED = 71
-EXIT_STOP_EXCEEDED = 75
+__all__ = ["die", "serve"]
 
 SAME_SIGNAL_S = 2.0
 """Ctrl-C in a terminal reaches a process twice: from the terminal and from its supervisor."""
@@ -90,9 +87,9 @@ async def serve(
                 if service is not None:
                     await service.stop()
         except TimeoutError:
-            die(EXIT_STOP_EXCEEDED, "the stop took longer than runtime.stop_timeout")
+            die(EXIT_TRY_AGAIN, "the stop took longer than runtime.stop_timeout")
         except Exception as error:
-            die(EXIT_STOP_EXCEEDED, f"the stop failed: {error}", error)
+            die(EXIT_TRY_AGAIN, f"the stop failed: {error}", error)
         _log.info("stopped in %.2f s", time.monotonic() - began)
     finally:
         await admin.stop()
@@ -143,7 +140,7 @@ def _stop_signal() -> asyncio.Event:
             asked_at = loop.time()
             stop.set()
         elif loop.time() - asked_at > SAME_SIGNAL_S:
-            die(EXIT_STOP_EXCEEDED, "ended by a second signal")
+            die(EXIT_TRY_AGAIN, "ended by a second signal")
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ask)
@@ -151,7 +148,7 @@ def _stop_signal() -> asyncio.Event:
 
 
 def _fatal(error: BaseException) -> None:
-    die(EXIT_FATAL, "a defect ends this process", error)
+    die(EXIT_DEFECT, "a defect ends this process", error)
 
 
 def die(code: int, why: str, error: BaseException | None = None) -> NoReturn:
