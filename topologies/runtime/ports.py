@@ -13,7 +13,7 @@ from schemas.batches import Batch, Record
 __all__ = ["Fenced", "Log", "Offset", "Transactions"]
 
 
-class Fenced(Exception):  # noqa: N818 - it is what happened
+class Fenced(Exception):
     """Another producer has the transactional id: this process must end."""
 
 
