@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from .config import Config
@@ -91,4 +91,30 @@ def topic_specs(config: Config) -> tuple[TopicSpec, ...]:
         format="the source message's bytes; headers deadletter.* say why and from where",
         description="What could not be processed, or was refused for good.",
     )
-    return (*telemetry, deadletter)
+    return (*telemetry, deadletter, *_records(config))
+
+
+def _records(config: Config) -> tuple[TopicSpec, TopicSpec]:
+    """Control and audit: one partition each, so that there is one order of changes."""
+    topics = config.topics
+    control = TopicSpec(
+        name=topics.names.control,
+        partitions=1,
+        replication_factor=topics.replication_factor,
+        retention_s=topics.audit_retention,
+        cleanup_policy="compact",
+        timestamp_type="LogAppendTime",
+        max_message_bytes=topics.max_message,
+        key="name of the setting",
+        format="Control record, JSON (docs/records.md)",
+        description="What is set at run time.",
+    )
+    audit = replace(
+        control,
+        name=topics.names.audit,
+        cleanup_policy="delete",
+        key="name of the setting, or deadletter",
+        format="Audit record, JSON (docs/records.md)",
+        description="Who changed what, and from which message on.",
+    )
+    return control, audit

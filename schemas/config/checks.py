@@ -22,6 +22,7 @@ def cross_check(config: Config) -> list[Problem]:
         *_no_topic_feeds_itself(config),
         *_pauses_grow(config),
         *_backends_make_sense(config),
+        *_replays_are_remembered(config),
     ]
 
 
@@ -109,3 +110,14 @@ def _backends_make_sense(config: Config) -> Iterator[Problem]:
         if backend.tls.enabled and backend.endpoint.startswith("http://"):
             message = "says http:// (plain text) although tls.enabled is true"
             yield Problem((*location, "endpoint"), None, message)
+
+
+def _replays_are_remembered(config: Config) -> Iterator[Problem]:
+    topics = config.topics
+    if topics.audit_retention < topics.deadletter_retention:
+        yield _problem(
+            "topics.audit_retention",
+            f"{format_duration(topics.audit_retention)} is less than topics.deadletter_retention, "
+            f"{format_duration(topics.deadletter_retention)}: that a dead letter was replayed "
+            "would be forgotten before the dead letter",
+        )

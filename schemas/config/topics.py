@@ -24,6 +24,10 @@ class TopicNames(Settings):
     """Logs as ExportLogsServiceRequest."""
     deadletter: str = "deadletter"
     """What could not be processed or was refused for good."""
+    control: str = "control"
+    """What is set at run time; compacted."""
+    audit: str = "audit"
+    """Who changed what, and from which message on."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -55,5 +59,7 @@ class Topics(Settings):
     """How long telemetry stays on the bus."""
     deadletter_retention: Duration = Field(default=14 * 86_400.0, ge=60)
     """How long the dead-letter topic keeps what it got."""
+    audit_retention: Duration = Field(default=90 * 86_400.0, ge=60)
+    """How long the audit topic keeps what it got; at least `topics.deadletter_retention`."""
     max_message: Size = Field(default=1_048_588, ge=10_000, le=100_000_000)
     """max.message.bytes of our topics."""

@@ -15,8 +15,10 @@ def test_the_topics_of_an_empty_configuration() -> None:
         "otlp_metrics",
         "otlp_logs",
         "deadletter",
+        "control",
+        "audit",
     ]
-    for spec in specs:
+    for spec in specs[:4]:
         assert (spec.partitions, spec.replication_factor) == (12, 3)
         # Stages reckon with the broker's clock, which no client can set wrong.
         assert spec.settings()["message.timestamp.type"] == "LogAppendTime"
@@ -30,7 +32,15 @@ def test_a_message_of_the_largest_size_fits_every_topic() -> None:
     for spec in topic_specs(config):
         assert spec.max_message_bytes > config.kafka.producer.max_message
     # A dead letter carries a whole message and why it is there.
-    assert topic_specs(config)[-1].max_message_bytes > config.topics.max_message
+    deadletter = {spec.name: spec for spec in topic_specs(config)}["deadletter"]
+    assert deadletter.max_message_bytes > config.topics.max_message
+
+
+def test_changes_have_one_order_and_the_newest_of_each_name_stays() -> None:
+    control, audit = topic_specs(Config())[-2:]
+    assert (control.partitions, audit.partitions) == (1, 1)
+    assert control.settings()["cleanup.policy"] == "compact"
+    assert audit.settings()["retention.ms"] == str(90 * 86_400_000)
 
 
 def test_names_and_shapes_follow_the_configuration() -> None:
@@ -46,7 +56,7 @@ def test_names_and_shapes_follow_the_configuration() -> None:
             }
         }
     )
-    spans, *_, deadletter = topic_specs(config)
+    spans, _, _, deadletter, *_ = topic_specs(config)
     assert spans.name == "traces.in"
     assert spans.settings() == {
         "cleanup.policy": "delete",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.config import TopicNames
 from tests.conftest import MakeTopic
 from topologies.localkafka import LocalKafka
 from topologies.localkafka.probe import answers_metadata, free_ports
@@ -27,7 +28,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def config(kafka: LocalKafka, group: str, tmp_path: Path) -> Path:
     file = tmp_path / "otlp-streams.yaml"
-    names = {each: f"{group}.{each}" for each in ("spans", "metrics", "logs", "deadletter")}
+    names = {each: f"{group}.{each}" for each in TopicNames.model_fields}
     file.write_text(
         json.dumps(
             {
@@ -87,7 +88,7 @@ def test_topics_from_missing_to_fine(config: Path, group: str) -> None:
 
     fine = run("topics", "check", "--config", str(config))
     assert fine.returncode == 0
-    assert "4 topics are as configured." in fine.stdout
+    assert f"{len(TopicNames.model_fields)} topics are as configured." in fine.stdout
 
     again = run("topics", "create", "--config", str(config))
     assert "Every topic is there already." in again.stdout
