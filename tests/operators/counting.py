@@ -7,8 +7,9 @@ comes back after a crash:
 
     Counting.by_snapshot   from a snapshot in several chunks and the batches since. Ticks do
                            nothing: they are not replayed, and nothing would tell it of them.
-    Counting.by_replay     from its own records, which are its log, and the batches that are not in
-                           one yet. A tick makes a record of what waits; the log remembers it.
+    Counting.by_replay     from its own records, which are its log, and the batches since the one
+                           before the last, so that some are always replayed whose outcome is
+                           logged. A tick makes a record of what waits; the log remembers it.
 
 Without ticks the output is a function of the input alone: :func:`expected` says which.
 """
@@ -32,8 +33,12 @@ _CHUNK_KEYS = 2
 
 
 class Counted(NamedTuple):
-    """What a record says: counts of everything before offset ``next``."""
+    """What a record says: counts of everything before offset ``next``.
 
+    The record before it told of everything before ``first``.
+    """
+
+    first: int
     next: int
     items: int
     counts: dict[str, int]
@@ -92,6 +97,8 @@ class Counting:
         """Batches counted and in no record yet."""
         self._first = 0
         """Offset of the first of them."""
+        self._logged: int | None = None
+        """Offset of the first batch that the last record was the first to count."""
 
     @classmethod
     def by_snapshot(cls, output: str, **settings: Any) -> Self:
@@ -107,7 +114,7 @@ class Counting:
     def state(self) -> tuple[object, ...]:
         """Everything that decides what comes next, to compare."""
         first = self._first if self._waiting else None
-        return dict(self.counts), self.next, self._waiting, first
+        return dict(self.counts), self.next, self._waiting, first, self._logged
 
     def process(self, scanned: Scanned) -> Outcome:
         """Count. Raises MalformedMessage for poison."""
@@ -134,26 +141,31 @@ class Counting:
         return self._outcome((self._record(),) if emit else ())
 
     def _record(self) -> Record:
-        self._waiting = 0
-        counted = Counted(self.next, self.counts.total(), dict(sorted(self.counts.items())))
+        self._waiting, self._logged = 0, self._first
+        counted = Counted(
+            self._first, self.next, self.counts.total(), dict(sorted(self.counts.items()))
+        )
         return Record(
             self._output, json.dumps(counted._asdict()).encode(), partition=self._partition
         )
 
     def _outcome(self, records: Sequence[Record]) -> Outcome:
-        again = self._first if self._waiting and not self.snapshots else None
+        again = self._first if self._logged is None and self._waiting else self._logged
+        if self.snapshots:
+            again = None
         return Outcome(records, again)
 
     def recall(self, record: Batch) -> None:
         """Go on from what a record says."""
         counted = read(record.value)
         self.counts, self.next = Counter(counted.counts), counted.next
+        self._logged = counted.first
         self._partition, self._waiting = record.partition, 0
 
     def snapshot(self) -> Sequence[bytes]:
         """A head, and some keys a chunk."""
         keys = sorted(self.counts)
-        head = [self._partition, self.next, self._waiting, self._first, len(keys)]
+        head = [self._partition, self.next, self._waiting, self._first, self._logged, len(keys)]
         parts = [keys[at : at + _CHUNK_KEYS] for at in range(0, len(keys), _CHUNK_KEYS)]
         chunks: list[Any] = [head, *({key: self.counts[key] for key in part} for part in parts)]
         return [json.dumps(chunk).encode() for chunk in chunks]
@@ -162,11 +174,12 @@ class Counting:
         """Take over. Raises MalformedMessage."""
         try:
             head, *parts = (json.loads(chunk) for chunk in chunks)
-            partition, after, waiting, first, size = map(int, head)
+            *state, logged, size = head
+            partition, after, waiting, first = map(int, state)
             counts = Counter({str(k): int(v) for part in parts for k, v in part.items()})
         except (ValueError, TypeError, AttributeError) as error:
             raise MalformedMessage(f"no snapshot of counts: {error}") from None
         if len(counts) != size:
             raise MalformedMessage(f"snapshot of {size} keys has {len(counts)}")
         self._partition, self.next, self._waiting, self._first = partition, after, waiting, first
-        self.counts = counts
+        self.counts, self._logged = counts, logged

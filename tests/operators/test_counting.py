@@ -18,9 +18,9 @@ def batches(*values: bytes) -> list[Batch]:
 def test_counts_are_cumulative_and_poison_is_left_out() -> None:
     values = batches(b"a b a", b"!", b"b", b"c", b"a", b"a a", b"d")
     assert expected(values, every=2) == [
-        Counted(3, 4, {"a": 2, "b": 2}),
-        Counted(5, 6, {"a": 3, "b": 2, "c": 1}),
-        Counted(7, 9, {"a": 5, "b": 2, "c": 1, "d": 1}),
+        Counted(0, 3, 4, {"a": 2, "b": 2}),
+        Counted(3, 5, 6, {"a": 3, "b": 2, "c": 1}),
+        Counted(5, 7, 9, {"a": 5, "b": 2, "c": 1, "d": 1}),
     ]
 
 
@@ -33,7 +33,7 @@ def test_a_tick_makes_a_record_only_where_a_log_remembers_it() -> None:
         outcome = operator.tick(10)
         found.append([(r.topic, r.partition, read(r.value)) for r in outcome.records])
         assert operator.tick(11).records == ()
-    assert found == [[], [("out", 2, Counted(1, 1, {"a": 1}))]]
+    assert found == [[], [("out", 2, Counted(0, 1, 1, {"a": 1}))]]
 
 
 def test_keys_are_bounded() -> None:

@@ -1,0 +1,334 @@
+"""What every operator must pass, whatever it does: one battery, driven by hypothesis.
+
+A case says how the operator is made and what it may be given; :func:`check` does the rest. Here
+stands a host without Kafka: it takes batches and ticks in order, keeps what was committed, and
+recovers at any point as :mod:`schemas.operators` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from schemas.batches import Batch, Headers, Record
+from schemas.errors import MalformedMessage, PermanentError
+from schemas.operators import Operator, Outcome, Scanned
+
+__all__ = ["Case", "History", "Refused", "Step", "Tick", "check", "histories", "take"]
+
+TOPIC, PARTITION = "source", 3
+_HEADERS: list[Headers] = [(), (("tenant", b"a"),), (("tenant", b"b"), ("x", b""))]
+
+
+class Tick(NamedTuple):
+    """The lane stood at the end of its partition."""
+
+    now_ms: int
+
+
+Step = Batch | Tick
+
+
+class Refused(NamedTuple):
+    """A batch went to the dead-letter topic."""
+
+    reason: str
+
+
+Found = Outcome | Refused
+
+
+@dataclass(frozen=True)
+class Case:
+    """An operator, and what it is tried with."""
+
+    name: str
+    make: Callable[[], Operator]
+    """A new one, of source topic ``TOPIC`` and partition ``PARTITION``; always the same."""
+    values: st.SearchStrategy[bytes]
+    """What it takes."""
+    poison: st.SearchStrategy[bytes]
+    """What it, or the scan, refuses."""
+    scan: Callable[[str, bytes], Any] | None = None
+    """As ``Stage.scan``."""
+    size: Callable[[Any], int] | None = None
+    """Measures its state, in the unit of ``size_max``."""
+    size_max: int = 0
+    """Declared bound of its state, over any history."""
+    holds: Callable[[Sequence[Batch], Sequence[Record]], None] | None = None
+    """Asserts what is true of all batches taken and all records that became visible."""
+    changed: Callable[[], Operator] | None = None
+    """One with other settings, that would decide otherwise: what is logged must stand, and
+    ``holds`` must be true across the change."""
+    steps_max: int = 14
+    examples: int = 100
+    keys: st.SearchStrategy[bytes | None] = field(default_factory=st.none)
+
+
+class History(NamedTuple):
+    """Steps, and where it is looked at: ``snapshot <= crash <= len(steps)``."""
+
+    steps: list[Step]
+    snapshot: int
+    crash: int
+
+
+@st.composite
+def histories(draw: st.DrawFn, case: Case) -> History:
+    """Offsets with gaps (transaction markers), broker's times, ticks between."""
+    offset, now_ms = draw(st.integers(0, 5)), 1_700_000_000_000
+    steps: list[Step] = []
+    for _ in range(draw(st.integers(0, case.steps_max))):
+        now_ms += draw(st.integers(0, 3000))
+        kind = draw(st.integers(0, 5))
+        if kind == 0:
+            steps.append(Tick(now_ms))
+            continue
+        value = draw(case.poison if kind == 1 else case.values)
+        headers = draw(st.sampled_from(_HEADERS))
+        steps.append(Batch(TOPIC, PARTITION, offset, now_ms, draw(case.keys), value, headers))
+        offset += draw(st.sampled_from([1, 1, 1, 2, 7]))
+    crash = draw(st.integers(0, len(steps)))
+    return History(steps, draw(st.integers(0, crash)), crash)
+
+
+def check(case: Case, *, shrink: bool = True) -> None:
+    """The whole battery. Raises AssertionError with the least history that shows a fault."""
+    phases = {Phase.explicit, Phase.generate} | ({Phase.shrink} if shrink else set())
+
+    @settings(
+        max_examples=case.examples,
+        phases=phases,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        report_multiple_bugs=False,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(histories(case))
+    def try_one(history: History) -> None:
+        for law in LAWS:
+            law(case, history)
+
+    nothing(case)
+    try_one()
+
+
+# --- a host without Kafka --------------------------------------------------------------------
+
+
+def take(case: Case, operator: Operator, step: Step) -> Found:
+    """One step of the host."""
+    if isinstance(step, Tick):
+        return operator.tick(step.now_ms)
+    try:
+        scanned = Scanned(step, case.scan(step.topic, step.value) if case.scan else None)
+        return operator.process(scanned)
+    except PermanentError as error:
+        return Refused(error.reason)
+
+
+def run(case: Case, operator: Operator, steps: Iterable[Step]) -> list[Found]:
+    """Steps in order."""
+    return [take(case, operator, step) for step in steps]
+
+
+def next_offset(steps: Sequence[Step]) -> int:
+    """The committed offset after these steps."""
+    offsets = [step.offset + 1 for step in steps if isinstance(step, Batch)]
+    return offsets[-1] if offsets else 0
+
+
+def replay_from(steps: Sequence[Step], found: Sequence[Found]) -> int:
+    """Where a replay begins that follows on these steps: what the last outcome says."""
+    after = next_offset(steps)
+    for count in range(len(steps), 0, -1):
+        outcome = found[count - 1]
+        if isinstance(outcome, Outcome):
+            # None: nothing of what has been is needed; refused batches changed nothing since.
+            return next_offset(steps[:count]) if outcome.replay_from is None else (
+                outcome.replay_from
+            )  # fmt: skip
+    return after
+
+
+def records(found: Iterable[Found]) -> list[Record]:
+    """What became visible."""
+    return [r for outcome in found if isinstance(outcome, Outcome) for r in outcome.records]
+
+
+def log(operator: Operator, visible: Sequence[Record]) -> list[Batch]:
+    """Records of its log as they lie on the topic."""
+    return [
+        Batch(r.topic, PARTITION, n, 0, r.key, r.value, r.headers)
+        for n, r in enumerate(visible)
+        if r.topic == operator.log_topic
+    ]
+
+
+def recover(
+    case: Case,
+    make: Callable[[], Operator],
+    history: History,
+    found: Sequence[Found],
+    chunks: Sequence[bytes] | None,
+) -> Operator:
+    """A new operator, brought to where everything before ``history.crash`` is committed."""
+    steps = history.steps
+    operator = make()
+    since = 0
+    if chunks is not None:
+        since = history.snapshot
+        operator.restore(iter(chunks))
+    for record in log(operator, records(found[since : history.crash])):
+        operator.recall(record)
+    upto = since if operator.snapshots else history.crash
+    begin = replay_from(steps[:upto], found[:upto])
+    for step in steps[: history.crash]:  # ticks are not replayed: nobody wrote them down
+        if isinstance(step, Batch) and step.offset >= begin:
+            take(case, operator, step)
+    return operator
+
+
+# --- laws ------------------------------------------------------------------------------------
+
+
+def deterministic(case: Case, history: History) -> None:
+    """The same inputs in the same order, the same outcomes."""
+    first = run(case, case.make(), history.steps)
+    assert first == run(case, case.make(), history.steps)
+    if case.holds:
+        case.holds(*_visible(history.steps, first))
+
+
+def well_formed(case: Case, history: History) -> None:
+    """Outcomes are what the host can use; a replay begins ever later and never too late."""
+    operator = case.make()
+    least = 0
+    for count, step in enumerate(history.steps, 1):
+        outcome = take(case, operator, step)
+        if isinstance(outcome, Refused):
+            continue
+        after = next_offset(history.steps[:count])
+        begin = after if outcome.replay_from is None else outcome.replay_from
+        assert least <= begin <= after, f"replay_from {begin}, after {least}, next is {after}"
+        least = begin
+        for record in outcome.records:
+            assert record.topic
+            assert record.topic != TOPIC, "an operator does not feed itself"
+            assert isinstance(record.value, bytes)
+            assert record.topic != operator.log_topic or record.partition == PARTITION
+
+
+def poison_leaves_no_trace(case: Case, history: History) -> None:
+    """A refused batch is as if it had not come."""
+    found = run(case, case.make(), history.steps)
+    good = [
+        (step, outcome)
+        for step, outcome in zip(history.steps, found, strict=True)
+        if not isinstance(outcome, Refused)
+    ]
+    again = run(case, case.make(), [step for step, _ in good])
+    assert [_records(outcome) for outcome in again] == [_records(outcome) for _, outcome in good]
+
+
+def snapshots_go_on(case: Case, history: History) -> None:
+    """Restored anywhere, it goes on as the one whose state it was; to write one changes nothing."""
+    operator = case.make()
+    if not operator.snapshots:
+        return
+    undisturbed = run(case, case.make(), history.steps)
+    found = run(case, operator, history.steps[: history.crash])
+    chunks = operator.snapshot()
+    assert all(isinstance(chunk, bytes) for chunk in chunks)
+    other = case.make()
+    other.restore(iter(chunks))
+    rest = history.steps[history.crash :]
+    assert found + run(case, operator, rest) == undisturbed
+    assert found + run(case, other, rest) == undisturbed
+
+
+def recovery_goes_on(case: Case, history: History) -> None:
+    """After a crash: from the newest snapshot, the log and a replay, on as if nothing had been.
+
+    Ticks are not replayed, so what one decided must be in the log, and win.
+    """
+    undisturbed = run(case, case.make(), history.steps)
+    rest = history.steps[history.crash :]
+    chunks = _snapshot(case, history)
+    recovered = recover(case, case.make, history, undisturbed, chunks)
+    if recovered.snapshots:  # what it writes now serves the next crash
+        again = case.make()
+        again.restore(iter(recovered.snapshot()))
+        assert run(case, again, rest) == undisturbed[history.crash :]
+    assert run(case, recovered, rest) == undisturbed[history.crash :]
+    if case.changed and case.holds:
+        changed = recover(case, case.changed, history, undisturbed, chunks)
+        found = [*undisturbed[: history.crash], *run(case, changed, rest)]
+        case.holds(*_visible(history.steps, found))
+
+
+def bounded(case: Case, history: History) -> None:
+    """Its state stays below what it declares."""
+    if case.size is None:
+        return
+    operator = case.make()
+    for step in history.steps:
+        take(case, operator, step)
+        assert case.size(operator) <= case.size_max
+
+
+def nothing(case: Case) -> None:
+    """New, it has no past; and it takes no snapshot that is none."""
+    operator = case.make()
+    assert operator.name
+    assert not set("/ \n") & set(operator.name), "part of a key in the journal"
+    assert operator.format_version >= 0
+    assert operator.tick(0).records == ()
+    if operator.snapshots:
+        restored = case.make()
+        restored.restore(iter(operator.snapshot()))
+        for damaged in ([], [b"\xff\xfe no snapshot"]):
+            try:
+                case.make().restore(iter(damaged))
+            except MalformedMessage:
+                continue
+            raise AssertionError(f"{damaged} was restored")
+
+
+LAWS = (
+    deterministic,
+    well_formed,
+    poison_leaves_no_trace,
+    snapshots_go_on,
+    recovery_goes_on,
+    bounded,
+)
+
+
+def _snapshot(case: Case, history: History) -> Sequence[bytes] | None:
+    """The newest snapshot before the crash; None of an operator that makes none."""
+    operator = case.make()
+    if not operator.snapshots:
+        return None
+    run(case, operator, history.steps[: history.snapshot])
+    return operator.snapshot()
+
+
+def _records(outcome: Found) -> object:
+    return list(outcome.records) if isinstance(outcome, Outcome) else outcome
+
+
+def _visible(
+    steps: Sequence[Step], found: Sequence[Found]
+) -> tuple[Sequence[Batch], Sequence[Record]]:
+    taken = [
+        step
+        for step, outcome in zip(steps, found, strict=True)
+        if isinstance(step, Batch) and not isinstance(outcome, Refused)
+    ]
+    return taken, records(found)

@@ -1,0 +1,51 @@
+"""The operators of this project, and what the battery tries them with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from hypothesis import strategies as st
+
+from schemas.batches import Batch, Record
+from tests.operators.battery import Case
+from tests.operators.counting import Counting, read, scan
+
+__all__ = ["CASES"]
+
+
+def _counted(batches: Sequence[Batch], visible: Sequence[Record]) -> None:
+    """Each record tells exactly what came before its ``next``; none tells it again."""
+    told = [read(record.value) for record in visible]
+    assert [counted.next for counted in told] == sorted({counted.next for counted in told})
+    for counted in told:
+        keys = [key for b in batches if b.offset < counted.next for key in scan("", b.value)]
+        assert counted.items == len(keys)
+        assert counted.counts == {key: keys.count(key) for key in keys}
+
+
+def _counting() -> Iterator[Case]:
+    words = st.lists(st.sampled_from("abcd"), max_size=3).map(lambda keys: " ".join(keys).encode())
+    for name, make in (("snapshot", Counting.by_snapshot), ("replay", Counting.by_replay)):
+        yield Case(
+            f"counting by {name}",
+            partial(make, "counts"),
+            words,
+            st.just(b"!"),
+            holds=_counted,
+            changed=partial(make, "counts", every=2),
+            size=lambda operator: len(operator.counts),
+            size_max=4,
+        )
+        yield Case(
+            f"counting few keys by {name}",
+            partial(make, "counts", keys_max=2),
+            words,
+            st.just(b"!"),
+            scan=scan,
+            size=lambda operator: len(operator.counts),
+            size_max=3,
+        )
+
+
+CASES = [*_counting()]

@@ -1,0 +1,159 @@
+"""Every operator passes the battery; and the battery finds what it is there to find."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+
+from schemas.batches import Batch
+from schemas.errors import MalformedMessage
+from schemas.operators import Operator, Outcome, Scanned
+
+from .battery import Case, check
+from .cases import CASES
+from .counting import Counting, scan
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_operator(case: Case) -> None:
+    check(case)
+
+
+# --- faults, one a class ---------------------------------------------------------------------
+
+_numbers = itertools.count()
+
+
+class Random(Counting):
+    """Answers differently each time."""
+
+    def process(self, scanned: Scanned) -> Outcome:
+        outcome = super().process(scanned)
+        return outcome._replace(
+            records=[r._replace(value=b"%d" % next(_numbers)) for r in outcome.records]
+        )
+
+
+class Dirty(Counting):
+    """Counts before it looks."""
+
+    def process(self, scanned: Scanned) -> Outcome:
+        self.counts["seen"] += 1
+        return super().process(scanned)
+
+
+class Forgetful(Counting):
+    """Leaves a part of its state out of the snapshot."""
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        super().restore(chunks)
+        self._waiting = 0
+
+
+class Draining(Counting):
+    """A snapshot that empties what it writes."""
+
+    def snapshot(self) -> list[bytes]:
+        chunks = list(super().snapshot())
+        self.counts.clear()
+        return chunks
+
+
+class Restless(Counting):
+    """A tick changes the state, and nothing tells a recovery of it."""
+
+    def tick(self, now_ms: int) -> Outcome:
+        self.counts["ticks"] += 1
+        return super().tick(now_ms)
+
+
+class Deaf(Counting):
+    """Does not take its log back."""
+
+    def recall(self, record: Batch) -> None:
+        pass
+
+
+class Late(Counting):
+    """Would begin a replay after what waits."""
+
+    def process(self, scanned: Scanned) -> Outcome:
+        return super().process(scanned)._replace(replay_from=None)
+
+
+class Beyond(Counting):
+    """Would begin a replay with what has not come."""
+
+    def process(self, scanned: Scanned) -> Outcome:
+        return super().process(scanned)._replace(replay_from=scanned.batch.offset + 2)
+
+
+class Backwards(Counting):
+    """Wants to read again what it did not need before."""
+
+    def process(self, scanned: Scanned) -> Outcome:
+        outcome = super().process(scanned)
+        return outcome._replace(replay_from=None if outcome.records else 0)
+
+
+class Swallowing(Counting):
+    """Takes anything for a snapshot."""
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        try:
+            super().restore(chunks)
+        except MalformedMessage:
+            return
+
+
+class Recomputing(Counting):
+    """Counts again what the log has told."""
+
+    def recall(self, record: Batch) -> None:
+        super().recall(record)
+        self.next = 0
+
+
+SNAPSHOT: list[type[Counting]] = [Random, Dirty, Forgetful, Draining, Restless, Swallowing]
+REPLAY: list[type[Counting]] = [
+    Random,
+    Dirty,
+    Restless,
+    Deaf,
+    Late,
+    Beyond,
+    Backwards,
+    Recomputing,
+]
+
+
+def faulty(make: Callable[[], Operator], **more: Any) -> Case:
+    sound = next(case for case in CASES if case.name == "counting by snapshot")
+    return Case("faulty", make, sound.values, sound.poison, **more)
+
+
+@pytest.mark.parametrize("kind", SNAPSHOT)
+def test_a_fault_is_found_by_snapshot(kind: type[Counting]) -> None:
+    with pytest.raises(AssertionError):
+        check(faulty(lambda: kind("counts", snapshots=True)), shrink=False)
+
+
+@pytest.mark.parametrize("kind", REPLAY)
+def test_a_fault_is_found_by_replay(kind: type[Counting]) -> None:
+    with pytest.raises(AssertionError):
+        check(faulty(lambda: kind("counts", snapshots=False)), shrink=False)
+
+
+def test_a_state_that_outgrows_what_it_declares_is_found() -> None:
+    def size(operator: Any) -> int:
+        return len(operator.counts)
+
+    with pytest.raises(AssertionError):
+        check(faulty(lambda: Counting.by_snapshot("counts"), size=size, size_max=3), shrink=False)
+
+
+def test_a_scan_that_refuses_is_as_good_as_an_operator_that_does() -> None:
+    check(faulty(lambda: Counting.by_snapshot("counts"), scan=scan))
