@@ -1,4 +1,4 @@
-"""What one call of a sink or an operator goes through: tries, pauses, the dead-letter topic.
+"""What one call of a sink goes through: tries, pauses, the dead-letter topic.
 
 Errors are answered as stage.py says. A pause is the other side's wish if it had one, else
 exponential between half and all of ``initial x 2^n``; never longer than ``runtime.retry_maximum``.
@@ -17,9 +17,9 @@ from schemas.errors import MessageTooLarge, PermanentError, RetryableError
 from .clock import Clock
 from .deadletter import without_value
 from .metrics import LaneCounts
-from .stage import Operator, Sink
+from .stage import Sink
 
-__all__ = ["Backoff", "Calls", "OperatorCalls", "Publisher", "Receipt", "SinkCalls"]
+__all__ = ["Backoff", "Calls", "Publisher", "Receipt", "SinkCalls"]
 
 _log = logging.getLogger(__name__)
 
@@ -57,12 +57,7 @@ class Backoff(NamedTuple):
 
 
 class Calls:
-    """The gate that a freeze closes, and the retry loop; shared by sinks and operators."""
-
-    merges = False
-    """A call takes several batches."""
-    ticks = False
-    """Idle partitions want ticks."""
+    """The gate that a freeze closes, and the retry loop."""
 
     def __init__(
         self,
@@ -105,10 +100,6 @@ class Calls:
         """Start on a group; what is returned ends when the group is finished."""
         raise NotImplementedError
 
-    async def tick(self, now_ms: int) -> Awaitable[None]:
-        """Let an operator know that the partition is idle."""
-        raise NotImplementedError
-
     def _enter(self) -> None:
         self._running += 1
         self._idle.clear()
@@ -118,17 +109,13 @@ class Calls:
         if not self._running:
             self._idle.set()
 
-    async def _retrying(
-        self, attempt: Callable[[], Awaitable[None]], *, entered: bool = False
-    ) -> None:
-        """Try until it is no RetryableError. ``entered``: the first try is counted already."""
+    async def _retrying(self, attempt: Callable[[], Awaitable[None]]) -> None:
+        """Try until it is no RetryableError."""
         failures = 0
         try:
             while True:
-                if not entered:
-                    await self._open.wait()
-                    self._enter()
-                entered = False
+                await self._open.wait()
+                self._enter()
                 try:
                     await attempt()
                 except RetryableError as error:
@@ -172,8 +159,6 @@ class Calls:
 class SinkCalls(Calls):
     """Calls of a sink; one takes as many batches as the lane merges."""
 
-    merges = True
-
     def __init__(
         self,
         sink: Sink,
@@ -213,83 +198,3 @@ class SinkCalls(Calls):
         else:
             self._counts.messages_out += len(group)
             self._counts.bytes_out += sum(len(batch.value) for batch in group)
-
-
-class OperatorCalls(Calls):
-    """Calls of an operator; its records keep the order of its batches."""
-
-    ticks = True
-
-    def __init__(
-        self,
-        operator: Operator,
-        *,
-        publisher: Publisher,
-        dead_letter: Callable[[Batch, PermanentError], Record],
-        backoff: Backoff,
-        clock: Clock,
-        counts: LaneCounts,
-    ) -> None:
-        super().__init__(
-            publisher=publisher,
-            dead_letter=dead_letter,
-            backoff=backoff,
-            clock=clock,
-            counts=counts,
-        )
-        self._operator = operator
-
-    async def begin(self, group: Sequence[Batch]) -> Awaitable[None]:
-        """Process one batch and hand its records over before the next one's."""
-        (batch,) = group
-        records: Sequence[Record] = ()
-
-        async def attempt() -> None:
-            nonlocal records
-            self._counts.calls += 1
-            records = self._operator.process(batch)
-
-        try:
-            await self._retrying(attempt)
-        except PermanentError as error:
-            return self._bury(batch, error)
-        return self._settle(batch, await self._send(records))
-
-    async def tick(self, now_ms: int) -> Awaitable[None]:
-        """Process a tick; it belongs to no batch, so that no error of it can be answered."""
-        return await self._send(self._operator.tick(now_ms))
-
-    async def _settle(self, batch: Batch, sent: Awaitable[None]) -> None:
-        try:
-            await sent
-        except PermanentError as error:
-            await self._bury(batch, error)
-
-    async def _send(self, records: Sequence[Record]) -> Awaitable[None]:
-        if not records:
-            return _nothing()
-        self._enter()
-        try:
-            receipt = await self._publisher.enqueue(records)
-        except BaseException:
-            self._leave()
-            raise
-        return self._acknowledge(records, receipt)
-
-    async def _acknowledge(self, records: Sequence[Record], receipt: Receipt) -> None:
-        first = True
-
-        async def attempt() -> None:
-            nonlocal first, receipt
-            if not first:
-                receipt = await self._publisher.enqueue(receipt.unacknowledged)
-            first = False
-            await receipt.acknowledged()
-
-        await self._retrying(attempt, entered=True)
-        self._counts.messages_out += len(records)
-        self._counts.bytes_out += sum(len(record.value) for record in records)
-
-
-async def _nothing() -> None:
-    pass

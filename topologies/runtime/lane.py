@@ -1,4 +1,4 @@
-"""One partition's way through a stage: a queue, calls under way, a ledger.
+"""One partition's way to a sink: a queue, calls under way, a ledger.
 
 The intake agent puts messages in (``put``, and ``wake`` after the last one of a poll), bounded in
 bytes: at the limit the partition is no longer fetched, below half of it fetching goes on. One
@@ -21,7 +21,6 @@ from typing import NamedTuple, Protocol
 from schemas.batches import Batch
 
 from .calls import Calls
-from .clock import Clock
 from .ledger import Ledger
 from .metrics import LaneCounts
 
@@ -29,12 +28,11 @@ __all__ = ["Lane", "LaneLimits", "LanePort"]
 
 
 class LaneLimits(NamedTuple):
-    """Settings of a lane; durations in seconds, sizes in bytes."""
+    """Settings of a lane; sizes in bytes."""
 
     max_inflight: int
     merge_max_bytes: int
     ahead_max: int
-    idle_tick_s: float
 
 
 class LanePort(Protocol):
@@ -46,10 +44,6 @@ class LanePort(Protocol):
 
     def lane_drained(self, lane: Lane) -> None:
         """Fetch again."""
-        ...
-
-    def at_end(self, lane: Lane) -> bool:
-        """The broker has said lately that this partition has nothing more."""
         ...
 
     def fatal(self, error: BaseException) -> None:
@@ -70,7 +64,6 @@ class Lane:
         limits: LaneLimits,
         limit_bytes: int,
         port: LanePort,
-        clock: Clock,
         counts: LaneCounts,
     ) -> None:
         self.topic = topic
@@ -85,13 +78,10 @@ class Lane:
         self._calls = calls
         self._limits = limits
         self._port = port
-        self._clock = clock
         self._queue: deque[Batch] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
-        self._workers: list[asyncio.Task[None]] = []
-        self._tick_due = False
-        self._last_active = clock.monotonic()
+        self._worker: asyncio.Task[None] | None = None
 
     @property
     def inflight(self) -> int:
@@ -105,10 +95,7 @@ class Lane:
 
     def start(self) -> None:
         """Begin to work."""
-        loop = asyncio.get_running_loop()
-        self._workers.append(loop.create_task(self._guard(self._run())))
-        if self._calls.ticks:
-            self._workers.append(loop.create_task(self._guard(self._ticker())))
+        self._worker = asyncio.get_running_loop().create_task(self._guard(self._run()))
 
     def put(self, batch: Batch) -> None:
         """Take a message over; one that came already is dropped. :meth:`wake` must follow."""
@@ -149,7 +136,9 @@ class Lane:
     def close(self) -> None:
         """Stop for good: cancel calls, commit nothing any more."""
         self.ledger.closed = True
-        for task in (*self._workers, *self._tasks):
+        if self._worker is not None:
+            self._worker.cancel()
+        for task in self._tasks:
             task.cancel()
         self._queue.clear()
         self.bytes = 0
@@ -160,12 +149,8 @@ class Lane:
             if group is None:
                 self._changed.clear()
                 await self._changed.wait()
-                if self._tick_due:
-                    self._tick_due = False
-                    await self._tick()
                 continue
             await self._calls.unfrozen()
-            self._last_active = self._clock.monotonic()
             work = await self._calls.begin(group)
             self._spawn(self._finish(group, work))
 
@@ -178,28 +163,12 @@ class Lane:
             return None
         first = queue.popleft()
         group, size, headers = [first], len(first.value), first.headers
-        while queue and self._calls.merges:
+        while queue:
             size += len(queue[0].value)
             if size > limits.merge_max_bytes or queue[0].headers != headers:
                 break
             group.append(queue.popleft())
         return group
-
-    async def _ticker(self) -> None:
-        while True:
-            await self._clock.sleep(self._limits.idle_tick_s)
-            self._tick_due = True
-            self._changed.set()
-
-    async def _tick(self) -> None:
-        """Tell the operator that its partition is idle, if it is."""
-        await self._calls.unfrozen()
-        idle_s = self._clock.monotonic() - self._last_active
-        if self._queue or self._tasks or idle_s < self._limits.idle_tick_s:
-            return
-        if self._port.at_end(self):
-            self.counts.ticks += 1
-            await (await self._calls.tick(self._clock.unix_ns() // 1_000_000))
 
     async def _finish(self, group: list[Batch], work: Awaitable[None]) -> None:
         await work
@@ -208,7 +177,6 @@ class Lane:
         for batch in group:
             self.ledger.finish(batch.offset)
         self.bytes -= sum(len(batch.value) for batch in group)
-        self._last_active = self._clock.monotonic()
         if self.full and self.bytes < self.limit_bytes // 2:
             self.full = False
             self._port.lane_drained(self)

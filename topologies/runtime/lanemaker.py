@@ -9,7 +9,7 @@ from schemas.batches import Batch, Record
 from schemas.config import Config
 from schemas.errors import PermanentError
 
-from .calls import Backoff, Calls, OperatorCalls, SinkCalls
+from .calls import Backoff, Calls, SinkCalls
 from .deadletter import dead_letter
 from .lane import Lane, LaneLimits
 
@@ -55,9 +55,7 @@ class LaneMaker:
     def make(self, topic: str, partition: int, generation: int, limit_bytes: int) -> Lane:
         """A running lane."""
         stage, runtime = self._stage, self._runtime
-        limits = LaneLimits(
-            stage.max_inflight, stage.merge_max_bytes, runtime.ahead_max, runtime.idle_tick
-        )
+        limits = LaneLimits(stage.max_inflight, stage.merge_max_bytes, runtime.ahead_max)
         lane = Lane(
             topic,
             partition,
@@ -66,7 +64,6 @@ class LaneMaker:
             limits=limits,
             limit_bytes=limit_bytes,
             port=self._port,
-            clock=self._clock,
             counts=self._counts[topic],
         )
         lane.start()
@@ -82,8 +79,6 @@ class LaneMaker:
         }
         if self._stage.sink is not None:
             return SinkCalls(self._stage.sink(topic, partition), **common)
-        if self._stage.operator is not None:
-            return OperatorCalls(self._stage.operator(topic, partition), **common)
         raise AssertionError("Stage sees to it that there is one")
 
     def _dead_letter(self, batch: Batch, error: PermanentError) -> Record:

@@ -1,11 +1,11 @@
 """What a worker is, as a table; and the two things it may do with a batch.
 
 A stage reads topics as one consumer group. For each partition it makes either a **sink**, which
-delivers batches somewhere outside of Kafka, or an **operator**, which turns a batch or a tick
-into records for Kafka. That is all a stage says. The host (host.py, lane.py) does the rest:
-group membership, back pressure, order, retries, dead letters, commits, stop.
+delivers batches somewhere outside of Kafka, or **operators** (schemas/operators.py), which turn
+a batch or a tick into records for Kafka, exactly once. That is all a stage says. The host does
+the rest: group membership, back pressure, order, retries, dead letters, commits, recovery, stop.
 
-What an error means, for sinks and operators alike (schemas/errors.py):
+What an error of a sink means (schemas/errors.py):
 
 ====================  =====================================================================
 ``RetryableError``    the lane waits and calls again, as long as it takes; other partitions
@@ -14,6 +14,9 @@ What an error means, for sinks and operators alike (schemas/errors.py):
                       batches in one call: each is tried alone, so that only the culprit goes.
 anything else         a defect: the process ends with 70, nothing in flight is committed.
 ====================  =====================================================================
+
+An operator has nothing to retry: a PermanentError sends the batch to the dead-letter topic, in
+the same transaction; anything else is a defect.
 """
 
 from __future__ import annotations
@@ -21,11 +24,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from schemas.batches import Batch, Record
+from schemas.batches import Batch
+from schemas.operators import Operator
 
-__all__ = ["Operator", "Service", "Sink", "Stage"]
+__all__ = ["Service", "Sink", "Stage"]
 
 
 class Sink(Protocol):
@@ -41,25 +45,9 @@ class Sink(Protocol):
         ...
 
 
-class Operator(Protocol):
-    """Turns batches of one partition into records. Pure: no I/O, no clock, no randomness.
-
-    Calls of one partition come one at a time and in order. A batch counts as finished when
-    Kafka has acknowledged all its records.
-    """
-
-    def process(self, batch: Batch) -> Sequence[Record]:
-        """Records that follow from a batch."""
-        ...
-
-    def tick(self, now_ms: int) -> Sequence[Record]:
-        """Records that follow from standing at the partition's end at wall time ``now_ms``."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One worker kind: what it reads and what it does there. Exactly one of sink, operator."""
+    """One worker kind: what it reads and what it does there. Exactly one of sink, operators."""
 
     name: str
     """Its name in metrics, dead letters and, after ``kafka.group_prefix``, the group."""
@@ -67,20 +55,27 @@ class Stage:
     """Topics it reads; they must exist."""
     sink: Callable[[str, int], Sink] | None = None
     """Makes the sink of a topic's partition."""
-    operator: Callable[[str, int], Operator] | None = None
-    """Makes the operator of a topic's partition; it lives until the partition goes."""
+    operators: Callable[[str, int], Sequence[Operator]] | None = None
+    """Makes the operators of a topic's partition, with empty state; called for each recovery.
+    They share a scan, see batches in this order, and their names differ."""
+    scan: Callable[[str, bytes], Any] | None = None
+    """What is found once in a value (topic, value) for all operators; PermanentError: the batch
+    goes to the dead-letter topic. None: operators get no scan."""
+    merge_outputs: bool = False
+    """Operators' consecutive records of equal topic, partition, key and headers are
+    concatenated, as OTLP requests may be, up to ``kafka.producer.max_message``."""
     max_inflight: int = 4
-    """Calls (of an operator: batches not yet acknowledged) under way per partition."""
+    """Calls of a sink under way per partition."""
     merge_max_bytes: int = 1 << 20
-    """Consecutive batches with equal headers share a call up to this size; 0: never."""
+    """Consecutive batches with equal headers share a sink's call up to this size; 0: never."""
     outputs: tuple[str, ...] = ()
     """Topics it writes; they must exist."""
     lifespan: Callable[[], AbstractAsyncContextManager[object]] | None = None
     """Entered before the first message and left after the last: connections of its sinks."""
 
     def __post_init__(self) -> None:
-        if (self.sink is None) == (self.operator is None):
-            raise ValueError(f"stage {self.name} needs a sink or an operator, and not both")
+        if (self.sink is None) == (self.operators is None):
+            raise ValueError(f"stage {self.name} needs a sink or operators, and not both")
         if not self.topics:
             raise ValueError(f"stage {self.name} reads no topic")
         if self.max_inflight < 1:

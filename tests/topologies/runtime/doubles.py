@@ -7,11 +7,11 @@ import heapq
 from collections.abc import Callable, Sequence
 
 from schemas.batches import Batch, Record
-from topologies.runtime.calls import Backoff, OperatorCalls, SinkCalls
+from topologies.runtime.calls import Backoff, SinkCalls
 from topologies.runtime.deadletter import dead_letter
 from topologies.runtime.lane import Lane, LaneLimits
 from topologies.runtime.metrics import LaneCounts
-from topologies.runtime.stage import Operator, Sink
+from topologies.runtime.stage import Sink
 
 
 class FakeClock:
@@ -87,8 +87,7 @@ class Bench:
     def __init__(
         self,
         *,
-        sink: Sink | None = None,
-        operator: Operator | None = None,
+        sink: Sink,
         max_inflight: int = 4,
         merge_max_bytes: int = 1000,
         ahead_max: int = 10_000,
@@ -99,7 +98,6 @@ class Bench:
         self.counts = LaneCounts()
         self.events: list[str] = []
         self.fatals: list[BaseException] = []
-        self.end = True
         common = {
             "publisher": self.kafka,
             "dead_letter": lambda batch, error: dead_letter("dl", "test", batch, error, 5),
@@ -107,13 +105,13 @@ class Bench:
             "clock": self.clock,
             "counts": self.counts,
         }
-        calls = SinkCalls(sink, **common) if sink else OperatorCalls(operator, **common)  # type: ignore[arg-type]
+        calls = SinkCalls(sink, **common)  # type: ignore[arg-type]
         self.lane = Lane(
             "t", 0, 1,
             calls=calls,
-            limits=LaneLimits(max_inflight, merge_max_bytes, ahead_max, 1.0),
+            limits=LaneLimits(max_inflight, merge_max_bytes, ahead_max),
             limit_bytes=limit_bytes,
-            port=self, clock=self.clock, counts=self.counts,
+            port=self, counts=self.counts,
         )  # fmt: skip
         self.lane.start()
 
@@ -122,9 +120,6 @@ class Bench:
 
     def lane_drained(self, lane: Lane) -> None:
         self.events.append("drained")
-
-    def at_end(self, lane: Lane) -> bool:
-        return self.end
 
     def fatal(self, error: BaseException) -> None:
         self.fatals.append(error)

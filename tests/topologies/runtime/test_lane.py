@@ -1,13 +1,9 @@
-"""Lanes with a sink or an operator, against a clock and a Kafka that the test holds."""
+"""Lanes with a sink, against a clock and a Kafka that the test holds."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 
-import pytest
-
-from schemas.batches import Batch, Record
 from schemas.errors import (
     BackendRefused,
     BackendUnavailable,
@@ -248,87 +244,3 @@ async def test_a_closed_lane_is_silent() -> None:
     assert bench.committable is None
     assert bench.events == ["full"]
     assert not bench.fatals
-
-
-class Echo:
-    def __init__(self) -> None:
-        self.ticks: list[int] = []
-        self.error: Exception | None = None
-
-    def process(self, batch: Batch) -> Sequence[Record]:
-        if self.error is not None:
-            raise self.error
-        return [Record("out", b"%d.%d" % (batch.offset, n)) for n in range(2)]
-
-    def tick(self, now_ms: int) -> Sequence[Record]:
-        self.ticks.append(now_ms)
-        return [Record("out", b"tick")]
-
-
-async def test_an_offset_is_finished_when_all_its_records_are_acknowledged() -> None:
-    bench = Bench(operator=Echo(), max_inflight=2)
-    bench.kafka.gate.clear()
-    bench.put(0, 1, 2)
-    await settle()
-    assert [r.value for r in bench.kafka.enqueued] == [b"0.0", b"0.1", b"1.0", b"1.1"]
-    assert bench.committable is None
-    bench.kafka.gate.set()
-    await settle()
-    assert bench.committable == 3
-    assert [r.value for r in bench.kafka.log] == [b"0.0", b"0.1", b"1.0", b"1.1", b"2.0", b"2.1"]
-
-
-async def test_only_what_was_not_acknowledged_is_sent_again() -> None:
-    bench = Bench(operator=Echo())
-    bench.kafka.errors = [None, BrokerUnavailable("away")]
-    bench.put(0)
-    await settle()
-    assert [r.value for r in bench.kafka.log] == [b"0.0"]
-    assert bench.committable is None
-    await bench.clock.advance(0.6)
-    assert [r.value for r in bench.kafka.log] == [b"0.0", b"0.1"]
-    assert [r.value for r in bench.kafka.enqueued] == [b"0.0", b"0.1", b"0.1"]
-    assert bench.committable == 1
-
-
-@pytest.mark.parametrize("where", ["process", "send"])
-async def test_a_batch_that_an_operator_refuses_is_dead_lettered(where: str) -> None:
-    operator = Echo()
-    bench = Bench(operator=operator)
-    if where == "process":
-        operator.error = MalformedMessage("bad", 1)
-    else:
-        bench.kafka.errors = [MessageTooLarge("a record", 9, "topic out", 5)]
-    bench.put(0, value=b"source")
-    await settle()
-    letter = bench.kafka.log[-1]
-    assert (letter.topic, letter.value) == ("dl", b"source")
-    assert bench.committable == 1
-
-
-async def test_ticks_come_only_to_idle_lanes_at_the_end() -> None:
-    operator = Echo()
-    bench = Bench(operator=operator)
-    bench.end = False
-    await bench.clock.advance(5)
-    assert operator.ticks == []
-    bench.end = True
-    await bench.clock.advance(3)
-    assert len(operator.ticks) == 3
-    assert operator.ticks[0] >= 1_005_000
-    bench.kafka.gate.clear()
-    bench.put(0)
-    await bench.clock.advance(5)
-    assert len(operator.ticks) == 3
-    bench.kafka.gate.set()
-    await settle()
-    bench.lane.freeze()
-    await bench.clock.advance(5)
-    assert len(operator.ticks) == 3
-    bench.put(1)
-    bench.lane.thaw()
-    await settle()
-    assert len(operator.ticks) == 3
-    await bench.clock.advance(1)
-    assert len(operator.ticks) == 4
-    assert bench.counts.ticks == 4
