@@ -20,7 +20,10 @@ from topologies.exits import (
 __all__ = ["app", "main"]
 
 
-_MODULES = ("run", "config", "kafka", "topics", "backend", "replay", "tap", "top", "demo")
+_MODULES = (
+    "run", "config", "kafka", "topics", "backend", "replay", "tap", "top", "control",
+    "deadletter", "records", "demo",
+)  # fmt: skip
 
 app = typer.Typer(
     name="otlp-streams",

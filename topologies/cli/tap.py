@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from schemas.config import Config
     from topologies.tap import Message
 
-__all__ = ["register"]
+__all__ = ["print_message", "register", "signal_of"]
 
 
 class Start(StrEnum):
@@ -76,12 +76,12 @@ def tap(  # noqa: PLR0917 - typer calls it by name
         shown = 0
         async with contextlib.aclosing(messages):
             async for message in messages:
-                what = signal or _signal_of(message, settings)
+                what = signal or signal_of(message, settings)
                 if as_json:
                     sys.stdout.write(json_line(what, message) + "\n")
                     sys.stdout.flush()
                 else:
-                    _print(message, what, headers=headers)
+                    print_message(message, what, headers=headers)
                 shown += 1
                 if shown == limit:
                     return
@@ -106,7 +106,7 @@ def _with_brokers(config: Config, brokers: list[str] | None) -> Config:
     return config.model_copy(update={"kafka": kafka})
 
 
-def _signal_of(message: Message, config: Config) -> Signal | None:
+def signal_of(message: Message, config: Config) -> Signal | None:
     """By the configured names; a dead letter is what its source topic is; else by the name."""
     from streams.recording.frames import guess_signal
 
@@ -117,7 +117,8 @@ def _signal_of(message: Message, config: Config) -> Signal | None:
     return guess_signal(source)
 
 
-def _print(message: Message, signal: Signal | None, *, headers: bool) -> None:
+def print_message(message: Message, signal: Signal | None, *, headers: bool) -> None:
+    """Where it lies, its headers (a dead letter's always), and a table of its items."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

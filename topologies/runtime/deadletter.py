@@ -11,6 +11,7 @@ dead-letter topic as they are, with the headers they had and these:
     deadletter.time_unix_nano   when it was given up
     deadletter.value_bytes      only if the value is too large for the topic and was left out:
                                 its size; the message can be read again at its source
+    deadletter.replayed         only if the message had been sent back before: how often
 
 All values are text in UTF-8. The offset is finished only after Kafka has acknowledged.
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from schemas.batches import Batch, Headers, Record
 from schemas.errors import PermanentError
+from schemas.records.deadletter import PREFIX, REPLAYED
 
 __all__ = ["dead_letter", "without_value"]
 
@@ -40,7 +42,11 @@ def dead_letter(
         ("deadletter.offset", str(batch.offset).encode()),
         ("deadletter.time_unix_nano", str(time_unix_nano).encode()),
     )
-    theirs = tuple(header for header in batch.headers if not header[0].startswith("deadletter."))
+    theirs = tuple(
+        header
+        for header in batch.headers
+        if header[0] == REPLAYED or not header[0].startswith(PREFIX)
+    )
     value = batch.value if error.remainder is None else error.remainder
     return Record(topic, value, None, batch.key, theirs + ours)
 

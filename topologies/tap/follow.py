@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -37,6 +37,7 @@ async def follow(
     *,
     partitions: Sequence[int] = (),
     from_beginning: bool = False,
+    begin: Mapping[int, int] | None = None,
     to_end: bool = False,
 ) -> AsyncGenerator[Message, None]:
     """Messages as they come, in offset order per partition; committed ones only.
@@ -46,6 +47,8 @@ async def follow(
         topic: must exist.
         partitions: which; all when empty.
         from_beginning: start with the oldest message instead of the next new one.
+        begin: first offset of some partitions, whatever ``from_beginning`` says; the oldest
+            message where that one is gone.
         to_end: end at what was there when it began.
 
     Raises:
@@ -65,6 +68,9 @@ async def follow(
         else:
             for partition in chosen:
                 consumer.seek(partition, ends[partition])
+        for partition in chosen:
+            if begin is not None and partition.partition in begin:
+                consumer.seek(partition, begin[partition.partition])
         while not to_end or await _behind(consumer, ends):
             for batch in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
                 for record in batch:

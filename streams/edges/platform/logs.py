@@ -18,7 +18,7 @@ import structlog
 
 from schemas.config import Telemetry
 
-__all__ = ["RateLimit", "configure_logs"]
+__all__ = ["RateLimit", "configure_logs", "set_log_level"]
 
 OURS = ("schemas", "streams", "topologies", "otlp_streams", "__main__")
 LIBRARIES = ("aiokafka", "asyncio", "faust", "grpc", "mode")
@@ -104,11 +104,7 @@ def configure_logs(
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(telemetry.log_level.upper())
-    # What libraries call information is for those who debug them.
-    least = logging.NOTSET if telemetry.log_level == "debug" else logging.WARNING
-    for name in LIBRARIES:
-        logging.getLogger(name).setLevel(max(least, root.level) if least else least)
+    set_log_level(telemetry.log_level)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -121,3 +117,13 @@ def configure_logs(
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=False,
     )
+
+
+def set_log_level(level: str) -> None:
+    """Write lines of this level (``debug``, ``info``, ``warning``, ``error``) and above."""
+    root = logging.getLogger()
+    root.setLevel(level.upper())
+    # What libraries call information is for those who debug them.
+    least = logging.NOTSET if level == "debug" else logging.WARNING
+    for name in LIBRARIES:
+        logging.getLogger(name).setLevel(max(least, root.level) if least else least)
