@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from .config import Config
 from .signals import Signal
 
-__all__ = ["TopicSpec", "topic_specs"]
+__all__ = ["TopicSpec", "journal_spec", "topic_specs"]
+
+JOURNAL_SEGMENT_BYTES = 16 << 20
+"""A progress record a second and partition: a recovery reads little, the disk holds little."""
 
 _REQUESTS = {
     Signal.TRACES: "ExportTraceServiceRequest",
@@ -42,6 +46,10 @@ class TopicSpec:
     format: str
     """What the message value is, in words."""
     description: str
+    follows: tuple[str, ...] = ()
+    """Topics with whose partitions it goes: it needs as many as the largest of them."""
+    segment_bytes: int | None = None
+    """Size at which a file is closed; only closed ones are compacted. None: the broker's."""
 
     def settings(self, replication_factor: int | None = None) -> dict[str, str]:
         """Topic configuration by Kafka's names, for the replication that is really there."""
@@ -52,6 +60,8 @@ class TopicSpec:
         }
         if self.cleanup_policy == "delete":
             settings["retention.ms"] = str(round(self.retention_s * 1000))
+        if self.segment_bytes is not None:
+            settings["segment.bytes"] = str(self.segment_bytes)
         if (replication_factor or self.replication_factor) >= 3:
             settings["min.insync.replicas"] = "2"
         return settings
@@ -77,6 +87,17 @@ def topic_specs(config: Config) -> tuple[TopicSpec, ...]:
         )
         for signal in Signal
     )
+    outs = tuple(
+        replace(
+            spec,
+            name=topics.names.out(signal),
+            key="none; the partition is the one it came on",
+            description=f"{_OF[signal]} as exporters read them.",
+            follows=(spec.name,),
+        )
+        for signal, spec in zip(Signal, telemetry, strict=True)
+    )
+    shaped = [topics.names.of(signal) for signal in config.shape.signals]
     deadletter = TopicSpec(
         name=topics.names.deadletter,
         partitions=topics.partitions,
@@ -91,7 +112,33 @@ def topic_specs(config: Config) -> tuple[TopicSpec, ...]:
         format="the source message's bytes; headers deadletter.* say why and from where",
         description="What could not be processed, or was refused for good.",
     )
-    return (*telemetry, deadletter, *_records(config))
+    return (
+        *telemetry,
+        *outs,
+        journal_spec(config, "shape", shaped),
+        deadletter,
+        *_records(config),
+    )
+
+
+def journal_spec(config: Config, stage: str, sources: Iterable[str]) -> TopicSpec:
+    """The journal of a stage that reads ``sources``: a partition of it for each of theirs."""
+    topics = config.topics
+    return TopicSpec(
+        name=topics.names.journal_of(stage),
+        partitions=topics.partitions,
+        replication_factor=topics.replication_factor,
+        retention_s=topics.retention,
+        # Retention by age would eat what a stage that was away for long still needs.
+        cleanup_policy="compact",
+        timestamp_type="LogAppendTime",
+        max_message_bytes=topics.max_message,
+        key="source topic, and which piece of its state",
+        format="progress or a piece of a snapshot (docs/runtime.md)",
+        description=f"How far {stage} is, and what it remembers.",
+        follows=tuple(sources),
+        segment_bytes=JOURNAL_SEGMENT_BYTES,
+    )
 
 
 def _records(config: Config) -> tuple[TopicSpec, TopicSpec]:

@@ -165,7 +165,7 @@ def _compose() -> dict[str, Any]:
 def test_compose_refers_to_what_is_there() -> None:
     compose = _compose()
     services, volumes = compose["services"], compose["volumes"]
-    assert {"kafka", "topics", "ingest", "export", "collector"} <= set(services)
+    assert {"kafka", "topics", "ingest", "shape", "export", "collector"} <= set(services)
     for name, service in services.items():
         assert "image" in service, name
         for other in service.get("depends_on", {}):

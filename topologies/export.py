@@ -1,6 +1,6 @@
 """The export stage: one worker and one consumer group per backend.
 
-    otlp_spans | otlp_metrics | otlp_logs  ->  an OTLP backend, or the dead-letter topic
+    otlp_spans.out | otlp_metrics.out | otlp_logs.out  ->  an OTLP backend, or the dead letters
 
 ``run(config, backend)`` is the whole worker; several run in one process each. A backend that
 is away holds up its own lanes only: requests wait for the circuit (one of them probes), the
@@ -64,7 +64,7 @@ class ExportSink:
 def stage(config: Config, backend: str, delivery: Delivery) -> Stage:
     """The table of one backend's worker."""
     settings = config.export.backends[backend]
-    signals = {config.topics.names.of(signal): signal for signal in settings.signals}
+    signals = {config.topics.names.out(signal): signal for signal in settings.signals}
 
     @asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:

@@ -19,7 +19,7 @@ def expand(names: Iterable[str], config: Config) -> tuple[str, ...]:
     Raises ConfigurationError for a name that is no stage of this configuration.
     """
     exports = [f"export:{name}" for name in config.export.backends]
-    groups = {ALL: ["ingest", *exports], "export": exports}
+    groups = {ALL: ["ingest", "shape", *exports], "export": exports}
     stages: dict[str, None] = {}
     for name in names:
         if name in groups:

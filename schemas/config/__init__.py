@@ -6,6 +6,7 @@ from .kafka import ConsumerSettings, Kafka, OAuth, ProducerSettings, Sasl
 from .root import Config
 from .runtime import Runtime, Telemetry
 from .security import ClientTls, ServerTls
+from .shape import Shape
 from .topics import TopicNames, Topics
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Runtime",
     "Sasl",
     "ServerTls",
+    "Shape",
     "Telemetry",
     "TopicNames",
     "Topics",

@@ -7,6 +7,7 @@ from .export import Export
 from .ingest import Ingest
 from .kafka import Kafka
 from .runtime import Runtime, Telemetry
+from .shape import Shape
 from .topics import Topics
 
 __all__ = ["Config"]
@@ -21,6 +22,8 @@ class Config(Settings):
     """Topic names and shapes."""
     ingest: Ingest = Ingest()
     """The ingest stage."""
+    shape: Shape = Shape()
+    """The shape stage."""
     export: Export = Export()
     """The export stage."""
     runtime: Runtime = Runtime()

@@ -22,6 +22,14 @@ class TopicNames(Settings):
     """Metrics as ExportMetricsServiceRequest."""
     logs: str = "otlp_logs"
     """Logs as ExportLogsServiceRequest."""
+    spans_out: str = "otlp_spans.out"
+    """Traces as exporters read them."""
+    metrics_out: str = "otlp_metrics.out"
+    """Metrics as exporters read them."""
+    logs_out: str = "otlp_logs.out"
+    """Logs as exporters read them."""
+    journal: str = "journal"
+    """What stages remember of themselves lies on JOURNAL.STAGE, such as journal.shape."""
     deadletter: str = "deadletter"
     """What could not be processed or was refused for good."""
     control: str = "control"
@@ -33,6 +41,8 @@ class TopicNames(Settings):
     def _distinct(self) -> Self:
         names = list(self.model_dump().values())
         for name in names:
+            if name.startswith(f"{self.journal}."):
+                raise ValueError(f"{name!r} would be the journal of a stage")
             if names.count(name) > 1:
                 raise ValueError(f"two topics are called {name!r}")
             if not 0 < len(name) <= 249 or not all(c.isalnum() or c in "._-" for c in name):
@@ -42,6 +52,15 @@ class TopicNames(Settings):
     def of(self, signal: Signal) -> str:
         """The topic on which receivers publish a signal."""
         return {"traces": self.spans, "metrics": self.metrics, "logs": self.logs}[signal.value]
+
+    def out(self, signal: Signal) -> str:
+        """The topic from which exporters take a signal."""
+        outs = {"traces": self.spans_out, "metrics": self.metrics_out, "logs": self.logs_out}
+        return outs[signal.value]
+
+    def journal_of(self, stage: str) -> str:
+        """The topic on which a stage keeps what it must remember."""
+        return f"{self.journal}.{stage}"
 
 
 class Topics(Settings):

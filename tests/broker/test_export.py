@@ -58,7 +58,7 @@ class Road:
                 # Static membership: a worker that was killed is replaced at once.
                 "consumer": {"instance_id": "one", "session_timeout": "6s"},
             },
-            "topics": {"names": {"spans": self.spans, "deadletter": self.deadletter}},
+            "topics": {"names": {"spans_out": self.spans, "deadletter": self.deadletter}},
             "runtime": runtime or {},
             "export": {
                 "backends": {

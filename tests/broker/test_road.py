@@ -1,7 +1,7 @@
-"""The whole road on real Kafka: client, ingest, topics, export, backend.
+"""The whole road on real Kafka: client, ingest, shape, export, backend, topics between them.
 
-What a client was told is safe reaches the backend, whatever is killed on the way; what an
-OpenTelemetry SDK sent arrives as it was.
+What a client was told is safe reaches the backend, whatever is killed on the way, and what comes
+twice was repeated at one of the two edges; what an OpenTelemetry SDK sent arrives as it was.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import grpc.aio
 import pytest
 from prometheus_client import CollectorRegistry
 
-from schemas.config import HttpReceiver
+from schemas.config import HttpReceiver, TopicNames
 from schemas.signals import Signal
 from streams.edges.receivers import (
     Accepted,
@@ -61,7 +61,7 @@ async def backend(acceptor: Acceptor) -> AsyncIterator[int]:
 
 
 def configuration(bootstrap: str, prefix: str, backend_port: int) -> dict[str, Any]:
-    names = ("spans", "metrics", "logs", "deadletter")
+    names = TopicNames.model_fields
     return {
         "kafka": {
             "brokers": [bootstrap],
@@ -108,9 +108,10 @@ async def test_what_an_sdk_sends_arrives_as_it_was(
         )
         async with (
             StageProcess(tmp_path, "ingest", config) as ingest,
+            StageProcess(tmp_path, "shape", config) as shape,
             StageProcess(tmp_path, "export:default", config) as export,
         ):
-            await asyncio.gather(ingest.ready(), export.ready())
+            await asyncio.gather(ingest.ready(), shape.ready(), export.ready())
             sent: dict[Signal, list[bytes]] = {signal: [] for signal in Signal}
             for transport in ("grpc gzip", "http"):
                 for signal, requests in (await asyncio.to_thread(work, ports, transport)).items():
@@ -125,6 +126,7 @@ async def test_what_an_sdk_sends_arrives_as_it_was(
 
             await collecting.wait_for(all_arrived, 30)
             assert await ingest.stop() == 0, ingest.log()
+            assert await shape.stop() == 0, shape.log()
             assert await export.stop() == 0, export.log()
     for signal in Signal:
         assert items(signal, collecting.of(signal)) == expected[signal]
@@ -187,6 +189,7 @@ async def test_nothing_acknowledged_is_lost_whatever_is_killed(
     async with backend(arrivals) as port:
         config = configuration(broker.bootstrap, group, port)
         ingest = StageProcess(tmp_path, "ingest", config)
+        shape = StageProcess(tmp_path, "shape", config)
         export = StageProcess(tmp_path, "export:default", config)
         client = Client(config["ingest"]["grpc"]["endpoint"])
         export_kills: list[float] = []
@@ -207,6 +210,10 @@ async def test_nothing_acknowledged_is_lost_whatever_is_killed(
             await ingest.kill()
             await ingest.start()
 
+        async def kill_shape() -> None:
+            await shape.kill()
+            await shape.start()
+
         async def kill_export() -> None:
             export_kills.append(time.monotonic())
             await export.kill()
@@ -217,10 +224,10 @@ async def test_nothing_acknowledged_is_lost_whatever_is_killed(
             await asyncio.sleep(BROKER_AWAY_S)  # the fault itself, not a wait for something
             await asyncio.to_thread(broker.start)
 
-        async with ingest, export:
-            await asyncio.gather(ingest.ready(), export.ready())
+        async with ingest, shape, export:
+            await asyncio.gather(ingest.ready(), shape.ready(), export.ready())
             clients = [asyncio.create_task(client.run()) for _ in range(8)]
-            faults = [kill_ingest, kill_export, kill_broker, kill_ingest, kill_export]
+            faults = [kill_ingest, kill_shape, kill_export, kill_broker, kill_shape, kill_export]
             rng.shuffle(faults)
             await flowing()
             for fault in faults:
@@ -240,6 +247,7 @@ async def test_nothing_acknowledged_is_lost_whatever_is_killed(
                 missing = client.acknowledged - arrivals.times.keys()
                 pytest.fail(f"seed {SEED}: {len(missing)} acknowledged spans never arrived")
             assert await ingest.stop() == 0, ingest.log()
+            assert await shape.stop() == 0, shape.log()
             assert await export.stop() == 0, export.log()
     assert arrivals.times.keys() <= client.sent
     twice = {number for number, times in arrivals.times.items() if len(times) > 1}

@@ -64,8 +64,8 @@ class Case:
     changed: Callable[[], Operator] | None = None
     """One with other settings, that would decide otherwise: what is logged must stand, and
     ``holds`` must be true across the change."""
-    steps_max: int = 14
-    examples: int = 100
+    steps_max: int = 24
+    examples: int = 200
     keys: st.SearchStrategy[bytes | None] = field(default_factory=st.none)
 
 
@@ -84,11 +84,11 @@ def histories(draw: st.DrawFn, case: Case) -> History:
     steps: list[Step] = []
     for _ in range(draw(st.integers(0, case.steps_max))):
         now_ms += draw(st.integers(0, 3000))
-        kind = draw(st.integers(0, 5))
-        if kind == 0:
+        kind = draw(st.sampled_from(["batch", "batch", "batch", "tick", "poison"]))
+        if kind == "tick":
             steps.append(Tick(now_ms))
             continue
-        value = draw(case.poison if kind == 1 else case.values)
+        value = draw(case.poison if kind == "poison" else case.values)
         headers = draw(st.sampled_from(_HEADERS))
         steps.append(Batch(TOPIC, PARTITION, offset, now_ms, draw(case.keys), value, headers))
         offset += draw(st.sampled_from([1, 1, 1, 2, 7]))

@@ -8,8 +8,12 @@ from functools import partial
 from hypothesis import strategies as st
 
 from schemas.batches import Batch, Record
+from schemas.signals import Signal
+from streams import wire
+from streams.shaping import PassThrough
 from tests.operators.battery import Case
 from tests.operators.counting import Counting, read, scan
+from tests.strategies import requests
 
 __all__ = ["CASES"]
 
@@ -48,4 +52,30 @@ def _counting() -> Iterator[Case]:
         )
 
 
-CASES = [*_counting()]
+def _passed(batches: Sequence[Batch], visible: Sequence[Record]) -> None:
+    assert [(r.value, r.partition, r.headers) for r in visible] == [
+        (b.value, b.partition, b.headers) for b in batches if b.value
+    ]
+
+
+def _passing() -> Iterator[Case]:
+    for signal in Signal:
+        yield Case(
+            f"pass through {signal}",
+            lambda: PassThrough("out", 1 << 20),
+            _few(signal),
+            st.sampled_from([b"\n", b"\xff", b"\x08\x01"]),
+            scan=lambda _topic, value, signal=signal: wire.scan(signal, value, strict_ids=False),  # type: ignore[misc]
+            holds=_passed,
+            steps_max=8,
+            examples=25,
+        )
+
+
+def _few(signal: Signal) -> st.SearchStrategy[bytes]:
+    """Requests with items, made by the protobuf library."""
+    drawn = requests(signal).map(lambda message: message.SerializeToString())
+    return drawn.filter(lambda value: wire.scan(signal, value).items > 0)
+
+
+CASES = [*_counting(), *_passing()]

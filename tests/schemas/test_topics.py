@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from schemas.config import Config
+import pytest
+
+from schemas.config import Config, TopicNames
 from schemas.topics import topic_specs
 
 
@@ -14,11 +16,15 @@ def test_the_topics_of_an_empty_configuration() -> None:
         "otlp_spans",
         "otlp_metrics",
         "otlp_logs",
+        "otlp_spans.out",
+        "otlp_metrics.out",
+        "otlp_logs.out",
+        "journal.shape",
         "deadletter",
         "control",
         "audit",
     ]
-    for spec in specs[:4]:
+    for spec in specs[:8]:
         assert (spec.partitions, spec.replication_factor) == (12, 3)
         # Stages reckon with the broker's clock, which no client can set wrong.
         assert spec.settings()["message.timestamp.type"] == "LogAppendTime"
@@ -56,7 +62,7 @@ def test_names_and_shapes_follow_the_configuration() -> None:
             }
         }
     )
-    spans, _, _, deadletter, *_ = topic_specs(config)
+    spans, *_, journal, deadletter, _, _ = topic_specs(config)
     assert spans.name == "traces.in"
     assert spans.settings() == {
         "cleanup.policy": "delete",
@@ -65,6 +71,7 @@ def test_names_and_shapes_follow_the_configuration() -> None:
         "retention.ms": "21600000",
     }
     assert (spans.partitions, deadletter.partitions) == (64, 64)
+    assert journal.follows == ("traces.in", "otlp_metrics", "otlp_logs")
     assert deadletter.settings()["retention.ms"] == str(3 * 86_400_000)
 
 
@@ -80,3 +87,33 @@ def test_a_compacted_topic_has_no_retention() -> None:
     spec = replace(topic_specs(Config())[0], cleanup_policy="compact")
     assert "retention.ms" not in spec.settings()
     assert spec.settings()["cleanup.policy"] == "compact"
+
+
+def test_what_exporters_read_goes_with_what_came() -> None:
+    specs = {spec.name: spec for spec in topic_specs(Config())}
+    for name in ("otlp_spans", "otlp_metrics", "otlp_logs"):
+        assert specs[f"{name}.out"].follows == (name,)
+        assert specs[f"{name}.out"].settings() == specs[name].settings()
+
+
+def test_age_does_not_eat_a_journal() -> None:
+    config = Config.model_validate({"shape": {"signals": ["logs"]}})
+    journal = {spec.name: spec for spec in topic_specs(config)}["journal.shape"]
+    assert journal.follows == ("otlp_logs",)
+    assert journal.settings()["cleanup.policy"] == "compact"
+    assert "retention.ms" not in journal.settings()
+    # Compaction leaves the last segment alone: a large one would be read and kept for long.
+    assert int(journal.settings()["segment.bytes"]) <= 64 << 20
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"spans_out": "otlp_spans"}, "two topics are called 'otlp_spans'"),
+        ({"logs": "journal.logs"}, "'journal.logs' would be the journal of a stage"),
+        ({"journal": "a b"}, "'a b' is not a legal topic name"),
+    ],
+)
+def test_names_that_would_mix_topics_are_refused(names: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TopicNames.model_validate(names)

@@ -101,7 +101,7 @@ def test_a_wrong_command_line_is_2(tmp_path: Path) -> None:
 
 def test_validate_says_one_friendly_line(good: Path) -> None:
     done = run("validate", str(good), cwd=good.parent)
-    assert done.stdout == f"{good} is fine; it can run ingest, export:default.\n"
+    assert done.stdout == f"{good} is fine; it can run ingest, shape, export:default.\n"
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -142,7 +142,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes | None) -> No
 
 def test_stages() -> None:
     config = load("export: {backends: {a: {}, b: {}}}")
-    assert expand(["all"], config) == ("ingest", "export:a", "export:b")
+    assert expand(["all"], config) == ("ingest", "shape", "export:a", "export:b")
     assert expand(["export", "export:a"], config) == ("export:a", "export:b")
     with pytest.raises(ConfigurationError, match="'ingets' is no stage; did you mean ingest"):
         expand(["ingets"], config)

@@ -20,7 +20,7 @@ from topologies.export import ExportSink, stage
 
 
 def batch(offset: int, value: bytes) -> Batch:
-    return Batch("otlp_logs", 0, offset, 0, None, value, ())
+    return Batch("otlp_logs.out", 0, offset, 0, None, value, ())
 
 
 @asynccontextmanager
@@ -84,5 +84,5 @@ async def test_the_table_of_a_backend() -> None:
     delivery = Delivery("shop", backend, ExporterMetrics(CollectorRegistry()).of("shop"))
     table = stage(config, "shop", delivery)
     assert table.name == "export.shop"
-    assert table.topics == ("otlp_logs", "otlp_spans")
+    assert table.topics == ("otlp_logs.out", "otlp_spans.out")
     assert (table.max_inflight, table.merge_max_bytes) == (7, 2048)

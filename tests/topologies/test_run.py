@@ -20,6 +20,8 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
+from schemas.config import TopicNames
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -71,13 +73,13 @@ class Running:
 
     def __init__(self, folder: Path, bootstrap: str, make_topic: Callable[..., str]) -> None:
         self.grpc, self.http, self.admin = free_ports(3)
-        names = {name: make_topic(3) for name in ("spans", "metrics", "logs", "deadletter")}
+        names = {name: make_topic(3) for name in TopicNames.model_fields}
         self.file = folder / "otlp-streams.yaml"
         self.file.write_text(
             json.dumps(
                 {
                     "kafka": {"brokers": [bootstrap], "group_prefix": names["spans"]},
-                    "topics": {"names": names, "partitions": 3, "create": False},
+                    "topics": {"names": names, "partitions": 3},
                     "ingest": {
                         "grpc": {"endpoint": f"127.0.0.1:{self.grpc}"},
                         "http": {"endpoint": f"127.0.0.1:{self.http}"},
@@ -194,6 +196,7 @@ def test_a_port_that_is_taken_is_a_configuration_error(running: Running, stage: 
 
 def test_a_topic_that_is_missing_is_a_configuration_error(running: Running) -> None:
     settings = json.loads(running.file.read_text())
+    settings["topics"] |= {"create": False}
     settings["topics"]["names"]["logs"] = "not-there"
     running.file.write_text(json.dumps(settings))
     assert "not-there" in fails(running, "ingest")

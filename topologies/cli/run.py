@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 def run(  # noqa: PLR0917 - typer calls it by name
     stages: Annotated[
         list[str],
-        typer.Argument(metavar="STAGE...", help="ingest, export, export:BACKEND, or all."),
+        typer.Argument(metavar="STAGE...", help="ingest, shape, export, export:BACKEND, or all."),
     ],
     config: ConfigFile = None,
     workers: Annotated[
@@ -92,6 +92,10 @@ def _here(booted: Boot, worker: int | None, *, shared_ports: bool) -> int:
         from topologies import ingest
 
         work = ingest.run(booted.config, shared_ports=shared_ports)
+    elif stage == "shape":
+        from topologies import shape
+
+        work = shape.run(booted.config)
     else:
         from topologies import export
 

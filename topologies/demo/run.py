@@ -163,7 +163,9 @@ class _Demo:
         specs = topic_specs(planned.config)
         report = await _unless(self._stopping, create_topics(planned.config.kafka, specs))
         partitions = planned.config.topics.partitions
-        self._show.phase(f"{len(report.created)} topics of {partitions} partitions are created")
+        self._show.phase(
+            f"{len(report.created)} topics are created, of {partitions} partitions where work is divided"
+        )
 
     @contextlib.asynccontextmanager
     async def _stages(self, planned: Plan, output: TextIO) -> AsyncIterator[Stages]:
@@ -209,7 +211,7 @@ class _Demo:
             on_acknowledged=self._acknowledged,
         )
         admin = planned.admin
-        topic = planned.config.topics.names.spans
+        topic = planned.config.topics.names.spans_out
         self._show.phase(f"look at it:  otlp-streams tap {topic} --brokers {planned.brokers}")
         self._show.phase(f"             otlp-streams top --url {admin}")
         self._show.phase("telemetry flows" + ("" if self._settings.seconds else "; Ctrl-C ends it"))

@@ -26,7 +26,7 @@ __all__ = ["Show"]
 
 _LIVE_S = 0.5
 _LINES_S = 5.0
-_WAY = "OTLP client  ->  ingest  ->  Kafka  ->  export  ->  OTLP backend"
+_WAY = "OTLP client  ->  ingest  ->  shape  ->  export  ->  OTLP backend, Kafka between"
 
 
 class Show:

@@ -98,7 +98,7 @@ async def check_topics(kafka: Kafka, specs: Sequence[TopicSpec]) -> TopicReport:
     """Compare; change nothing. Raises as :func:`list_topics`."""
     async with open_admin(kafka) as admin:
         brokers = await _brokers(admin)
-        states = await _states(admin, [spec.name for spec in specs])
+        states = await _states(admin, _named(specs))
     return _report(kafka, specs, states, brokers)
 
 
@@ -110,11 +110,12 @@ async def create_topics(kafka: Kafka, specs: Sequence[TopicSpec]) -> TopicReport
     """
     async with open_admin(kafka) as admin:
         brokers = await _brokers(admin)
-        names = [spec.name for spec in specs]
+        names = _named(specs)
         states = await _states(admin, names)
         missing = [spec for spec in specs if spec.name not in states]
         if missing:
-            created = await create_missing(admin, [_new(spec, brokers) for spec in missing])
+            new = [_new(spec, brokers, _partitions(spec, states)) for spec in missing]
+            created = await create_missing(admin, new)
             states = await _states(admin, names)
         else:
             created = ()
@@ -125,7 +126,8 @@ async def ensure_topics(kafka: Kafka, specs: Sequence[TopicSpec], *, create: boo
     """What a stage does before it starts: create or demand its topics, log what differs.
 
     Raises:
-        ConfigurationError: a topic is missing and ``create`` is off; or Kafka refuses us.
+        ConfigurationError: a topic is missing and ``create`` is off; one has fewer partitions
+            than another of ``specs`` that it follows; or Kafka refuses us.
         BrokerUnavailable: Kafka is away.
     """
     report = await (create_topics if create else check_topics)(kafka, specs)
@@ -134,6 +136,10 @@ async def ensure_topics(kafka: Kafka, specs: Sequence[TopicSpec], *, create: boo
             f"topics are missing: {', '.join(report.missing)}. Create them with "
             "`otlp-streams topics create`, or allow it at start with topics.create: true"
         )
+    # Who only reads a topic does not mind: its writer is who cannot work.
+    here = {spec.name: report.states[spec.name] for spec in specs}
+    if short := [spec for spec in specs if _is_short(spec, here)]:
+        raise ConfigurationError("; ".join(_short(spec, here) for spec in short))
     for name in report.created:
         state = report.states[name]
         _log.info("topic created", topic=name, partitions=state.partitions)
@@ -169,7 +175,9 @@ def _report(
             )
         state = states.get(spec.name)
         if state is not None:
-            differences += _differences(spec, state, brokers)
+            differences += _differences(spec, state, brokers, _partitions(spec, states))
+            if _is_short(spec, states):
+                warnings.append(_short(spec, states))
         actual = state.settings.get("max.message.bytes") if state else None
         limit = int(actual or spec.max_message_bytes)
         if limit < largest:
@@ -181,10 +189,39 @@ def _report(
     return TopicReport(states, created, missing, tuple(differences), tuple(warnings))
 
 
-def _differences(spec: TopicSpec, state: TopicState, brokers: int) -> list[Difference]:
+def _named(specs: Sequence[TopicSpec]) -> list[str]:
+    """The topics, and those that they follow."""
+    return list(dict.fromkeys(name for spec in specs for name in (spec.name, *spec.follows)))
+
+
+def _partitions(spec: TopicSpec, states: Mapping[str, TopicState]) -> int:
+    """Wanted: as many as the topics have that it follows, if there are any."""
+    there = [states[name].partitions for name in spec.follows if name in states]
+    return max(there, default=spec.partitions)
+
+
+def _is_short(spec: TopicSpec, states: Mapping[str, TopicState]) -> bool:
+    there = states.get(spec.name)
+    return bool(spec.follows) and there is not None and there.partitions < _partitions(spec, states)
+
+
+def _short(spec: TopicSpec, states: Mapping[str, TopicState]) -> str:
+    followed = max(
+        (states[name] for name in spec.follows if name in states), key=lambda s: s.partitions
+    )
+    return (
+        f"{spec.name} has {states[spec.name].partitions} partitions and {followed.name} "
+        f"{followed.partitions}: what lies on the further ones has no place to go. "
+        f"Give {spec.name} {followed.partitions} with kafka-topics --alter"
+    )
+
+
+def _differences(
+    spec: TopicSpec, state: TopicState, brokers: int, partitions: int
+) -> list[Difference]:
     replicas = min(spec.replication_factor, max(brokers, 1))
     wanted = {
-        "partitions": str(spec.partitions),
+        "partitions": str(partitions),
         "replication.factor": str(replicas),
         **spec.settings(replicas),
     }
@@ -236,6 +273,6 @@ async def _settings(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[st
     return found
 
 
-def _new(spec: TopicSpec, brokers: int) -> NewTopic:
+def _new(spec: TopicSpec, brokers: int, partitions: int) -> NewTopic:
     replicas = min(spec.replication_factor, max(brokers, 1))
-    return NewTopic(spec.name, spec.partitions, replicas, topic_configs=spec.settings(replicas))
+    return NewTopic(spec.name, partitions, replicas, topic_configs=spec.settings(replicas))

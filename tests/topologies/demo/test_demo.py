@@ -108,7 +108,7 @@ async def test_a_second_signal_waits_for_nothing():
             process.send_signal(signal.SIGINT)
             await asyncio.sleep(0.3)
         _, err = await asyncio.wait_for(process.communicate(), 30)
-    assert len(stages) == 2
+    assert len(stages) == 3
     assert process.returncode == 1, err.decode()
     assert alive(started) == []
 

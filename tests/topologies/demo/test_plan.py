@@ -11,7 +11,7 @@ from topologies.demo.plan import plan
 def test_any_ports_are_all_free_and_different(tmp_path):
     planned = plan(None, tmp_path, any_ports=True)
     assert len(set(planned.ports.values())) == 5
-    assert planned.stages == ("ingest", "export:demo")
+    assert planned.stages == ("ingest", "shape", "export:demo")
     assert planned.config.kafka.brokers == (f"127.0.0.1:{planned.ports['kafka']}",)
     assert planned.config.topics.replication_factor == 1
 

@@ -25,7 +25,14 @@ def settings(bootstrap: str) -> Kafka:
 def specs(group: str) -> tuple[TopicSpec, ...]:
     """The project's topics under names that no other test uses."""
     given = topic_specs(Config.model_validate({"topics": {"partitions": 3}}))
-    return tuple(replace(spec, name=f"{group}.{spec.name}") for spec in given)
+    return tuple(
+        replace(
+            spec,
+            name=f"{group}.{spec.name}",
+            follows=tuple(f"{group}.{name}" for name in spec.follows),
+        )
+        for spec in given
+    )
 
 
 async def test_missing_topics_are_named_and_not_created_by_a_check(
@@ -46,11 +53,12 @@ async def test_created_topics_are_as_specified(
     assert report.fine
     for spec in specs:
         state = report.states[spec.name]
-        assert state.partitions == 3
+        assert state.partitions == spec.partitions
         assert state.replication_factor == 1  # three wanted, one broker
         assert state.settings["message.timestamp.type"] == "LogAppendTime"
-        assert state.settings["retention.ms"] == str(int(spec.retention_s * 1000))
-        assert state.settings["cleanup.policy"] == "delete"
+        if spec.cleanup_policy == "delete":
+            assert state.settings["retention.ms"] == str(int(spec.retention_s * 1000))
+        assert state.settings["cleanup.policy"] == spec.cleanup_policy
         assert state.settings["max.message.bytes"] == str(spec.max_message_bytes)
         assert state.settings["min.insync.replicas"] == "1"
     assert [w for w in report.warnings if "3 replicas are wanted and the cluster has 1 broker" in w]
@@ -133,3 +141,22 @@ async def test_a_refused_setting_is_an_error_with_the_topics_name(
     broken = replace(specs[0], cleanup_policy="shred")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=f"{broken.name} cannot be created"):
         await create_topics(settings, [broken])
+
+
+async def test_a_topic_goes_with_the_partitions_of_the_one_it_follows(
+    settings: Kafka, specs: tuple[TopicSpec, ...], make_topic: MakeTopic
+) -> None:
+    source, short = make_topic(5), make_topic(4)
+    out = next(spec for spec in specs if spec.follows)
+    created = replace(out, follows=(source,))
+    report = await create_topics(settings, [created])
+    assert report.states[created.name].partitions == 5
+    assert report.fine
+    there = replace(out, name=short, follows=(source, created.name))
+    report = await check_topics(settings, [there])
+    assert ("partitions", "5", "4") in {(d.setting, d.wanted, d.actual) for d in report.differences}
+    told = f"{short} has 4 partitions and {source} 5"
+    assert [warning for warning in report.warnings if warning.startswith(told)]
+    assert (await ensure_topics(settings, [there], create=True)).warnings  # a reader does not mind
+    with pytest.raises(ConfigurationError, match=told):
+        await ensure_topics(settings, [there, replace(specs[0], name=source)], create=True)
