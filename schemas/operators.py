@@ -5,7 +5,8 @@ clock, no randomness and no I/O of its own; time comes with the batch or the tic
 makes its outcomes visible exactly once and brings its state back after a crash:
 
     1. a new operator gets ``restore`` with the newest complete snapshot, if there is one
-    2. ``recall`` with each record of ``log_topic`` that was committed since, in order
+    2. ``recall`` with each record of ``log_topic`` that was committed since, in order; without
+       snapshots: since everything before ``replay_from`` was, maybe some earlier ones
     3. ``process`` with the batches from ``replay_from`` (of the snapshot, if there is one) to
        the committed offset again; what it returns is dropped
     4. work goes on

@@ -70,6 +70,7 @@ EXPORT = [
         ("grpc", "none"),
     )
 ] + [Scenario(name="export http zstd", shape=RICH, partitions=64, compression="zstd")]
+SHAPE = [Scenario(name="shape", shape=shape) for shape in (RICH, SMALL)]
 SOURCE = [
     Scenario(name="rekey one trace a message from Kafka", shape=shape, protocol="kafka")
     for shape in (RICH, SMALL)
@@ -89,7 +90,7 @@ class Bench:
     def idle_cpu_s(self) -> dict[str, float]:
         """CPU seconds of a worker until it is ready, by stage: what a drain takes off."""
         found = {}
-        for stage in ("export:bench", "ingest"):
+        for stage in ("export:bench", "ingest", "shape"):
             config = self._config(Scenario(name="", shape=""), f"idle-{next(self._numbers)}")
             config |= {"export": {"backends": {"bench": {"endpoint": "http://127.0.0.1:9"}}}}
             config |= {"ingest": self._ports()}
@@ -106,8 +107,15 @@ class Bench:
             return self._rekey(scenario, config, path, items)
         if scenario.name.startswith("receive"):
             return road.receive(config, scenario.protocol, path, items, self._directory)
-        # What ingest itself makes of the requests is what export has to read.
+        # What ingest itself makes of the requests is what the others have to read.
         road.receive(config, "http", path, items, self._directory)
+        if scenario.name == "shape":
+            return road.drain(
+                "shape", config, f"{topic}.shape", topic, items,
+                self._directory, self._bootstrap, self.idle_cpu_s["shape"],
+            )  # fmt: skip
+        names: dict[str, object] = config["topics"]["names"]  # type: ignore[index]
+        names |= {"spans": f"{topic}.in", "spans_out": topic}
         with road.sink(scenario.protocol) as endpoint:
             backend = {
                 "protocol": scenario.protocol,
@@ -205,7 +213,7 @@ def main() -> None:
         kernels.main()
     chosen = [
         scenario
-        for scenario in (*RECEIVE, *EXPORT, *SOURCE)
+        for scenario in (*RECEIVE, *SHAPE, *EXPORT, *SOURCE)
         if not arguments.only or any(word in scenario.name for word in arguments.only)
     ]
     table = _table()

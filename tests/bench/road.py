@@ -123,7 +123,7 @@ def base_config(bootstrap: str, topic: str, partitions: int, codec: str) -> dict
             "group_prefix": topic,
         },
         "topics": {
-            "names": {"spans": topic},
+            "names": {"spans": topic, "spans_out": f"{topic}.out", "journal": f"{topic}.journal"},
             "partitions": partitions,
             "replication_factor": 1,
         },

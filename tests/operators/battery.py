@@ -180,14 +180,16 @@ def recover(
     """A new operator, brought to where everything before ``history.crash`` is committed."""
     steps = history.steps
     operator = make()
-    since = 0
-    if chunks is not None:
+    upto = history.crash if chunks is None else history.snapshot
+    begin = replay_from(steps[:upto], found[:upto])
+    if chunks is None:
+        # As old as what is replayed, and no older: a log is not read from its beginning.
+        since = max(n for n in range(upto + 1) if n == 0 or next_offset(steps[:n]) <= begin)
+    else:
         since = history.snapshot
         operator.restore(iter(chunks))
     for record in log(operator, records(found[since : history.crash])):
         operator.recall(record)
-    upto = since if operator.snapshots else history.crash
-    begin = replay_from(steps[:upto], found[:upto])
     for step in steps[: history.crash]:  # ticks are not replayed: nobody wrote them down
         if isinstance(step, Batch) and step.offset >= begin:
             take(case, operator, step)

@@ -112,7 +112,7 @@ def signal_of(message: Message, config: Config) -> Signal | None:
 
     source = dict(message.headers).get("deadletter.topic", message.topic.encode()).decode()
     for signal in Signal:
-        if config.topics.names.of(signal) == source:
+        if source in (config.topics.names.of(signal), config.topics.names.out(signal)):
             return signal
     return guess_signal(source)
 
