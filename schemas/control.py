@@ -10,7 +10,6 @@ from .config import Config
 from .config.problems import nearest
 from .errors import ConfigurationError
 from .records.base import Value
-from .signals import Signal
 
 __all__ = ["LOG_LEVEL", "ControlSetting", "control_settings", "find_setting"]
 
@@ -75,7 +74,7 @@ def control_settings(config: Config) -> Mapping[str, ControlSetting]:
             stage="shape",
             topic=config.topics.names.of(signal),
         )
-        for signal in Signal
+        for signal in config.shape.signals
     ]
     settings += [
         ControlSetting(

@@ -180,7 +180,8 @@ def _settings(config: Path | None) -> Config:
     from topologies.boot import read_config
 
     # The command ends with one message that says what is wrong; aiokafka's say it in pieces.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    for name in ("aiokafka", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return read_config(config)[0]
 
 
