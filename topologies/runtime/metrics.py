@@ -32,6 +32,21 @@ _COUNTERS = (
     ("repeated", "otlp_streams_redelivered_messages", "Messages known already and dropped."),
     ("ticks", "otlp_streams_ticks", "Ticks given to operators at the end of a partition."),
     ("lost", "otlp_streams_lost_messages", "Offsets that retention removed before they were read."),
+    ("processed", "otlp_streams_processed_messages", "Messages whose outcome is committed."),
+    ("transactions", "otlp_streams_transactions", "Transactions committed."),
+    (
+        "transaction_bytes",
+        "otlp_streams_transaction_bytes",
+        "Bytes of values in committed transactions, progress and snapshots included.",
+    ),
+    ("aborts", "otlp_streams_transaction_aborts", "Transactions that failed, or may have."),
+    ("replayed", "otlp_streams_replayed_messages", "Messages read again to rebuild state."),
+    ("replayed_items", "otlp_streams_replayed_items", "Items in replayed messages."),
+    (
+        "lost_replay",
+        "otlp_streams_lost_replay_messages",
+        "Offsets that retention removed before they could be replayed: state lacks them.",
+    ),
 )
 """Attribute of :class:`LaneCounts`, metric, help. Labels: stage, topic."""
 
@@ -49,13 +64,23 @@ _BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
 class LaneCounts:
     """Running totals of one topic in one stage, over all lanes and generations."""
 
-    __slots__ = (*(name for name, _, _ in _COUNTERS), "dead_letters")
+    __slots__ = (*(name for name, _, _ in _COUNTERS), "dead_letters", "recoveries", "recovery_s")
 
     def __init__(self) -> None:
         self.messages_in = self.bytes_in = self.messages_out = self.bytes_out = 0
         self.calls = self.retries = self.empty = self.repeated = self.ticks = self.lost = 0
+        self.processed = self.transactions = self.transaction_bytes = self.aborts = 0
+        self.replayed = self.replayed_items = self.lost_replay = 0
         self.dead_letters: Counter[str] = Counter()
         """By reason."""
+        self.recoveries: Counter[str] = Counter()
+        """By cause."""
+        self.recovery_s = 0.0
+
+    def recovered(self, cause: str, seconds: float) -> None:
+        """A lane has its state."""
+        self.recoveries[cause] += 1
+        self.recovery_s += seconds
 
 
 class LaneState(NamedTuple):

@@ -1,0 +1,298 @@
+"""How a lane gets its state back: the same after an assignment, a crash, and any error.
+
+    1. find how far it had come: the last progress record, then the group's committed offset.
+       The lane's producer has started before: it has fenced the old owner, and only then do
+       these two tell the truth
+    2. decide where to go on (decision.py)
+    3. restore each operator from its newest complete snapshot
+    4. recall what each operator's log holds since
+    5. replay the source from where each operator needs it; what they return is dropped
+
+The caller then seeks to ``Recovered.position``. Nothing here writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from schemas.batches import Batch
+from schemas.errors import MalformedMessage, PermanentError
+from schemas.operators import Operator, Scanned
+
+from .clock import Clock
+from .decision import Decision, Found, decide
+from .hosted import HostedOperator
+from .journal import Progress, SnapshotPlace, progress_key, snapshot_key, unframed
+from .ports import Log
+
+__all__ = ["Place", "Recovered", "Recovery"]
+
+LOOK_BACK_FIRST = 4
+LOOK_BACK_FACTOR = 8
+"""The last progress record is looked for in the last 4 offsets, then 32, 256, ..."""
+
+SECOND_LOOK_S = 0.2
+"""Before a person is believed to have reset a group, its offset is read once more."""
+
+_log = logging.getLogger(__name__)
+
+
+class Place(NamedTuple):
+    """What a lane reads and where it writes its progress."""
+
+    topic: str
+    partition: int
+    group: str
+    journal: str
+
+    def __str__(self) -> str:
+        return f"{self.group} {self.topic}[{self.partition}]"
+
+
+class Recovered(NamedTuple):
+    """A lane's state, as before."""
+
+    operators: list[HostedOperator]
+    position: int
+    watermark_ms: int
+    decision: Decision
+    replayed: int
+    """Messages."""
+    replayed_items: int
+    """What their scans say they hold; 0 where there is no scan."""
+    recalled: int
+    """Log records."""
+    lost: int
+    """Source offsets that retention had removed before they were processed."""
+    lost_replay: int
+    """Source offsets that retention had removed before they could be replayed."""
+    text: str
+    """What was done, for the log."""
+
+
+class Recovery:
+    """Steps 1 to 5 for one lane."""
+
+    def __init__(
+        self,
+        place: Place,
+        log: Log,
+        *,
+        make_operators: Callable[[], Sequence[Operator]],
+        scan: Callable[[str, bytes], Any] | None,
+        clock: Clock,
+        auto_offset_reset: str,
+    ) -> None:
+        self._place = place
+        self._log = log
+        self._make = make_operators
+        self._scan = scan
+        self._clock = clock
+        self._auto_offset_reset = auto_offset_reset
+
+    async def run(self) -> Recovered:
+        """Raises RetryableError when Kafka does not answer."""
+        place = self._place
+        found = await self._find()  # 1
+        decision = decide(found, self._auto_offset_reset)  # 2
+        position = decision.position
+        progress = None if decision.fresh else found.progress
+        hosted = [await self._host(each, progress, position) for each in self._make()]
+        names = [each.name for each in hosted]
+        if len(set(names)) < len(names) or any("/" in name for name in names):
+            raise ValueError(f"{place}: names of operators must differ and have no slash: {names}")
+        texts = [self._said(decision, found)]
+        recalled, starts = 0, {}
+        for each in hosted:
+            begin, log_position, text = await self._restore(each, position)  # 3
+            texts += [text] if text else []
+            recalled += await self._recall(each, log_position)  # 4
+            starts[each.name] = begin
+        replayed, items, lost_replay = await self._replay(hosted, starts, position, found.begin)
+        if replayed:
+            texts.append(f"{replayed} messages from {min(starts.values())} replayed")
+        if recalled:
+            texts.append(f"{recalled} log records recalled")
+        if lost_replay:
+            texts.append(f"retention had removed {lost_replay} offsets of the replay")
+        watermark_ms = 0 if progress is None else progress.watermark_ms
+        return Recovered(
+            hosted, position, watermark_ms, decision, replayed, items, recalled,
+            decision.lost, lost_replay, "; ".join(texts),
+        )  # fmt: skip
+
+    # --- 1
+
+    async def _find(self) -> Found:
+        log, (topic, partition, group, _) = self._log, self._place
+        progress = await self._last_progress()
+        committed = await log.committed(group, topic, partition)
+        if progress is not None and committed not in (None, progress.position):
+            await self._clock.sleep(SECOND_LOOK_S)
+            committed = await log.committed(group, topic, partition)
+        begin = await log.begin(topic, partition)
+        return Found(progress, committed, begin, await log.end(topic, partition))
+
+    async def _last_progress(self) -> Progress | None:
+        log, place = self._log, self._place
+        journal, partition = place.journal, place.partition
+        begin, end = await log.begin(journal, partition), await log.end(journal, partition)
+        key, back, stop = progress_key(place.topic), LOOK_BACK_FIRST, end
+        while stop > begin:
+            start, value = max(begin, end - back), None
+            async for run in log.read(journal, partition, start, stop):
+                for record in run:
+                    value = record.value if record.key == key else value
+            if value is not None:
+                try:
+                    return Progress.decode(value)
+                except MalformedMessage as error:
+                    _log.error("%s: journal not understood: %s", place, error)
+                    return None
+            stop, back = start, back * LOOK_BACK_FACTOR
+        return None
+
+    # --- 3
+
+    async def _host(
+        self, operator: Operator, progress: Progress | None, position: int
+    ) -> HostedOperator:
+        log_end = None
+        if operator.log_topic is not None:
+            log_end = await self._log.end(operator.log_topic, self._place.partition)
+        known = None if progress is None else progress.operators.get(operator.name)
+        if known is None:
+            return HostedOperator(operator, position, log_end)
+        return HostedOperator.resume(operator, known, log_end)
+
+    async def _restore(self, hosted: HostedOperator, position: int) -> tuple[int, int | None, str]:
+        """Where its replay and its recall begin, and what was done."""
+        operator, snapshot = hosted.operator, hosted.snapshot
+        if not operator.snapshots:
+            hosted.snapshot = None
+            begin = position if hosted.replay_from is None else min(hosted.replay_from, position)
+            return begin, hosted.log_position(position), ""
+        if snapshot is None:
+            return min(hosted.began, position), hosted.began_log, ""
+        if snapshot.format_version != operator.format_version:
+            why = f"is of version {snapshot.format_version}, wanted {operator.format_version}"
+        else:
+            chunks = await self._pieces(hosted.name, snapshot)
+            if chunks is None:
+                why = "is incomplete or damaged"
+            else:
+                try:
+                    operator.restore(unframed(chunks))
+                except MalformedMessage as error:
+                    why = f"is not understood: {error}"
+                else:
+                    size, at = snapshot.size_bytes, snapshot.position
+                    text = f"{hosted.name} from its snapshot at {at} ({size} bytes)"
+                    return snapshot.replay_from, snapshot.log_position, text
+        _log.error(
+            "%s: the snapshot of %s at %d %s; replaying from %d instead",
+            self._place, hosted.name, snapshot.position, why, hosted.began,
+        )  # fmt: skip
+        hosted.operator = next(each for each in self._make() if each.name == hosted.name)
+        hosted.snapshot = None
+        begin = min(hosted.began, position)
+        return begin, hosted.began_log, f"{hosted.name} without its snapshot, which {why}"
+
+    async def _pieces(self, name: str, snapshot: SnapshotPlace) -> list[bytes] | None:
+        place = self._place
+        keys = {
+            snapshot_key(place.topic, name, snapshot.slot, index): index
+            for index in range(snapshot.pieces)
+        }
+        found: dict[int, bytes] = {}
+        journal = self._log.read(place.journal, place.partition, snapshot.first, snapshot.last + 1)
+        async for run in journal:
+            for record in run:
+                index = keys.get(record.key) if record.key else None
+                if index is not None:
+                    found[index] = record.value
+        if len(found) < snapshot.pieces:
+            return None
+        digest = hashlib.blake2b(digest_size=16)
+        parts = [found[index] for index in range(snapshot.pieces)]
+        for part in parts:
+            digest.update(part)
+        return parts if digest.hexdigest() == snapshot.digest else None
+
+    # --- 4
+
+    async def _recall(self, hosted: HostedOperator, log_position: int | None) -> int:
+        topic = hosted.operator.log_topic
+        if topic is None or log_position is None or hosted.log_end is None:
+            return 0
+        count = 0
+        async for run in self._log.read(topic, self._place.partition, log_position, hosted.log_end):
+            for record in run:
+                hosted.operator.recall(record)
+            count += len(run)
+            await asyncio.sleep(0)
+        return count
+
+    # --- 5
+
+    async def _replay(
+        self, hosted: Sequence[HostedOperator], starts: dict[str, int], position: int, begin: int
+    ) -> tuple[int, int, int]:
+        """Messages and items replayed, offsets that retention has removed from the range."""
+        first = min(starts.values(), default=position)
+        if first >= position:
+            return 0, 0, 0
+        count = items = 0
+        topic, partition = self._place.topic, self._place.partition
+        async for run in self._log.read(topic, partition, first, position):
+            for batch in run:
+                count += 1
+                items += self._again(batch, hosted, starts)
+            await asyncio.sleep(0)
+        return count, items, max(0, min(begin, position) - first)
+
+    def _again(self, batch: Batch, hosted: Sequence[HostedOperator], starts: dict[str, int]) -> int:
+        if not batch.value:
+            return 0
+        try:
+            scan = None if self._scan is None else self._scan(batch.topic, batch.value)
+        except PermanentError:
+            return 0  # it lies in the dead-letter topic
+        scanned = Scanned(batch, scan)
+        for each in hosted:
+            if starts[each.name] <= batch.offset:
+                try:
+                    each.process(scanned)
+                except PermanentError:
+                    continue
+        items = getattr(scan, "items", 0)
+        return items if isinstance(items, int) else 0
+
+    def _said(self, decision: Decision, found: Found) -> str:
+        """Why it goes on there, for people; errors and warnings where it is not as before."""
+        place, position = self._place, decision.position
+        if decision.start == "reset":
+            was = 0 if found.progress is None else found.progress.position
+            text = f"the group was reset from {was} to {found.committed}: fresh state"
+            _log.warning("%s: %s", place, text)
+        elif decision.start == "journal lost":
+            text = f"no journal for the committed offset {found.committed}: fresh state"
+            _log.error("%s: %s", place, text)
+        elif decision.start == "log replaced":
+            text = f"the log ends at {found.end}, before what was processed: begun anew"
+            _log.error("%s: %s", place, text)
+        elif decision.start == "first":
+            text = "first start"
+        else:
+            text = "resumed"
+        if decision.lost:
+            _log.error(
+                "%s: retention removed %d offsets before they were processed",
+                place, decision.lost,
+            )  # fmt: skip
+            text += f", {decision.lost} offsets lost to retention"
+        return f"{text} at {position}"

@@ -1,0 +1,492 @@
+"""One partition's way through operators, exactly once.
+
+Intake is as in lane.py: ``put`` and ``wake``, bounded in bytes. One task does the rest:
+
+    1. *recover*: a new producer is started, which fences every earlier owner; then state comes
+       back (recovery.py); then the partition is read from where it had come to
+    2. *work*: batches and ticks go through the operators, what they return into a draft
+    3. *commit*: every ``commit_interval``, or when the draft is large, it becomes one
+       transaction (committer.py); the next batches are processed meanwhile
+    4. any error of Kafka: the producer is given up, state and queue are dropped, 1. again.
+       Fenced: the process ends, for another one has the partition
+
+What a transaction was refused for is found by making them small: after a PermanentError batches
+are committed one by one until past the place, and the one that is refused alone is dead-lettered.
+
+At a revocation the host *freezes* the lane: it takes nothing more, commits what is processed,
+and is drained. Thawed it goes on; closed it is gone, whatever it was doing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from schemas.batches import Batch, Record
+from schemas.errors import PermanentError, RetryableError
+from schemas.operators import Operator
+
+from .calls import Backoff
+from .clock import Clock
+from .committer import Committer, Sealed
+from .draft import Draft
+from .intake import Intake
+from .metrics import LaneCounts
+from .ports import Fenced, Log, Transactions
+from .processing import Processing
+from .recovery import Place, Recovered, Recovery
+
+__all__ = ["TransactionalLane", "TransactionalLanePort", "TransactionalLimits"]
+
+TURN_MAX_BYTES = 256 << 10
+"""Other lanes get their turn after so many bytes of batches."""
+
+STOP_TIMEOUT_S = 2.0
+"""A producer that is given up is waited for no longer."""
+
+_log = logging.getLogger(__name__)
+
+
+class TransactionalLimits(NamedTuple):
+    """Settings of a lane; durations in seconds, sizes in bytes."""
+
+    commit_interval_s: float
+    commit_max_bytes: int
+    commit_max_batches: int
+    join_max_bytes: int
+    record_max_bytes: int
+    snapshot_interval_s: float
+    idle_tick_s: float
+    backoff: Backoff
+    auto_offset_reset: str
+
+
+class TransactionalLanePort(Protocol):
+    """What a lane asks of its host."""
+
+    def lane_full(self, lane: TransactionalLane) -> None:
+        """Fetch no more of this partition."""
+        ...
+
+    def lane_drained(self, lane: TransactionalLane) -> None:
+        """Fetch again."""
+        ...
+
+    async def lane_recovered(self, lane: TransactionalLane, position: int) -> None:
+        """Fetch from ``position`` on."""
+        ...
+
+    def at_end(self, lane: TransactionalLane) -> bool:
+        """The broker has said lately that this partition has nothing more."""
+        ...
+
+    def commit_took(self, seconds: float) -> None:
+        """For the metrics."""
+        ...
+
+    def fenced(self, lane: TransactionalLane, error: BaseException) -> None:
+        """Another process has the partition: end this one."""
+        ...
+
+    def fatal(self, error: BaseException) -> None:
+        """A defect: end the process."""
+        ...
+
+
+class TransactionalLane:
+    """A queue of one partition, its operators, and their transactions.
+
+    Args:
+        make_operators: with empty state; called for each recovery.
+        scan: what is found in a value once for all operators (topic, value).
+        make_transactions: a new producer with the lane's transactional id, not started.
+        dead_letter: the record for a batch that is given up.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        generation: int,
+        *,
+        make_operators: Callable[[], Sequence[Operator]],
+        scan: Callable[[str, bytes], Any] | None,
+        make_transactions: Callable[[], Transactions],
+        log: Log,
+        dead_letter: Callable[[Batch, PermanentError], Record],
+        limits: TransactionalLimits,
+        limit_bytes: int,
+        port: TransactionalLanePort,
+        clock: Clock,
+        counts: LaneCounts,
+    ) -> None:
+        self.place = place
+        self.topic, self.partition = place.topic, place.partition
+        self.generation = generation
+        self.limit_bytes = limit_bytes
+        self.counts = counts
+        self.full = True
+        """Not to be fetched: not recovered yet, or too much waits."""
+        self.position: int | None = None
+        """Committed: everything before it is done."""
+        self._make_transactions = make_transactions
+        self._recovery = Recovery(
+            place,
+            log,
+            make_operators=make_operators,
+            scan=scan,
+            clock=clock,
+            auto_offset_reset=limits.auto_offset_reset,
+        )
+        self._processing = Processing(scan, dead_letter, limits.record_max_bytes, counts)
+        self._intake = Intake(place.topic, place.partition, log)
+        self._limits = limits
+        self._port = port
+        self._clock = clock
+        self._transactions: Transactions | None = None
+        self._draft = Draft(0, 0, 0)
+        self._committing: asyncio.Task[None] | None = None
+        self._sealed: Sealed | None = None
+        self._committed_s = -1e9
+        self._small_until = 0
+        self._refused: dict[int, PermanentError] = {}
+        self._failures = 0
+        self._frozen = False
+        self._closed = False
+        self._tick_due = False
+        self._active_s = clock.monotonic()
+        self._turn_bytes = 0
+        self._changed = asyncio.Event()
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._thawed = asyncio.Event()
+        self._thawed.set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._alarm: asyncio.Task[None] | None = None
+
+    # --- as lane.Lane
+
+    @property
+    def bytes(self) -> int:
+        """Bytes queued, and of outputs not yet committed."""
+        sealed = 0 if self._sealed is None else self._sealed.size_bytes
+        return self._intake.bytes + self._draft.size_bytes + sealed
+
+    @property
+    def inflight(self) -> int:
+        """Transactions under way."""
+        return int(self._committing is not None)
+
+    @property
+    def queued(self) -> int:
+        """Messages that are not processed."""
+        return len(self._intake)
+
+    @property
+    def next_offset(self) -> int | None:
+        """Where to read on; None while that is not known."""
+        return self._intake.next
+
+    def start(self) -> None:
+        """Begin to work."""
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._guard(self._run())),
+            loop.create_task(self._guard(self._ticker())),
+        ]
+
+    def put(self, batch: Batch) -> None:
+        """Take a message over; one that came already is dropped. :meth:`wake` must follow."""
+        if not self._intake.put(batch):
+            self.counts.repeated += 1
+            return
+        self.counts.messages_in += 1
+        self.counts.bytes_in += len(batch.value)
+        if not self.full and self._intake.bytes >= self.limit_bytes:
+            self.full = True
+            self._port.lane_full(self)
+
+    def wake(self) -> None:
+        """Look at the queue: nothing more comes just now."""
+        self._changed.set()
+
+    def freeze(self) -> None:
+        """Process nothing from now on; commit what is processed."""
+        self._frozen = True
+        self._thawed.clear()
+        self._changed.set()
+
+    async def drained(self) -> None:
+        """Wait until everything that was processed is committed."""
+        await self._quiet.wait()
+
+    def thaw(self) -> None:
+        """Go on."""
+        self._frozen = False
+        self._thawed.set()
+        self._changed.set()
+
+    def close(self) -> None:
+        """Stop for good. What is not committed is the next owner's to do again."""
+        self._closed = True
+        for task in (*self._tasks, self._committing, self._alarm):
+            if task is not None:
+                task.cancel()
+        self._intake.clear()
+
+    async def closed(self) -> None:
+        """After :meth:`close`: wait until the producer is closed, for a bounded time."""
+        waits = [task for task in (*self._tasks, self._committing) if task is not None]
+        await asyncio.gather(*waits, return_exceptions=True)
+        await self._give_up_producer()
+
+    # --- the steps
+
+    async def _run(self) -> None:
+        cause = "assigned"
+        while True:
+            try:
+                committer = await self._recover(cause)  # 1
+                await self._work(committer)  # 2, 3
+            except Fenced as error:
+                # 4. Frozen, the partition may have gone in the meantime: then close() comes.
+                self._quiet.set()
+                await self._thawed.wait()
+                self._port.fenced(self, error)
+                return
+            except (RetryableError, PermanentError) as error:
+                cause = error.reason
+                if isinstance(error, PermanentError):
+                    self._narrow(error)
+                pause_s = self._failed(error)
+            await self._drop()  # 4
+            await self._clock.sleep(pause_s)
+
+    async def _recover(self, cause: str) -> Committer:
+        """Step 1: fence, restore, read on."""
+        began_s = self._clock.monotonic()
+        transactions = self._transactions = self._make_transactions()
+        await transactions.start()
+        try:
+            found = await self._recovery.run()
+        except PermanentError as error:
+            raise AssertionError(f"{self.place}: recovery refused: {error}") from error
+        seconds = self._clock.monotonic() - began_s
+        self._take_over(found)
+        committer = Committer(
+            self.place,
+            transactions,
+            found.operators,
+            self._clock,
+            snapshot_interval_s=self._limits.snapshot_interval_s,
+            snapshot_max_bytes=self._limits.commit_max_bytes,
+        )
+        self.counts.recovered(cause, seconds)
+        _log.info("%s: recovered in %.2f s (%s): %s", self.place, seconds, cause, found.text)
+        await self._port.lane_recovered(self, found.position)
+        return committer
+
+    def _take_over(self, found: Recovered) -> None:
+        counts = self.counts
+        counts.replayed += found.replayed
+        counts.replayed_items += found.replayed_items
+        counts.lost += found.lost
+        counts.lost_replay += found.lost_replay
+        self._processing.operators = found.operators
+        self.position = found.position
+        self._draft = Draft(found.position, found.watermark_ms, self._limits.join_max_bytes)
+        # So that a crash before the first batch begins at the same place.
+        self._draft.dirty = found.decision.fresh
+        self._intake.begin(found.position)
+        self._active_s = self._clock.monotonic()
+        self.full = False
+
+    async def _work(self, committer: Committer) -> None:
+        """Steps 2 and 3, until an error."""
+        while True:
+            if self._committing is not None and self._committing.done():
+                task, self._committing = self._committing, None
+                task.result()
+            if self._may_commit(committer):
+                self._begin_commit(committer)
+            elif self._intake.unsure and not self._frozen:
+                await self._intake.fill()
+            elif self._intake and not self._frozen and not self._is_large():
+                await self._take()
+            elif self._may_tick():
+                await self._tick()
+            else:
+                if self._committing is None and not self._draft.dirty:
+                    self._quiet.set()
+                self._set_alarm(committer)
+                self._changed.clear()
+                await self._changed.wait()
+
+    # --- 2
+
+    async def _take(self) -> None:
+        """A batch through the operators."""
+        self._quiet.clear()
+        batch = self._intake.take()
+        if self.full and self._intake.bytes < self.limit_bytes // 2:
+            self.full = False
+            self._port.lane_drained(self)
+        self._active_s = self._clock.monotonic()
+        self._processing.batch(batch, self._draft, self._refused)
+        self._turn_bytes += len(batch.value)
+        if self._turn_bytes >= TURN_MAX_BYTES:
+            self._turn_bytes = 0
+            await asyncio.sleep(0)
+
+    async def _ticker(self) -> None:
+        while True:
+            await self._clock.sleep(self._limits.idle_tick_s)
+            self._tick_due = True
+            self._changed.set()
+
+    def _may_tick(self) -> bool:
+        due, self._tick_due = self._tick_due, False
+        if not due or self._intake or self._frozen or self._small_until:
+            return False
+        idle_s = self._clock.monotonic() - self._active_s
+        return idle_s >= self._limits.idle_tick_s and self._port.at_end(self)
+
+    async def _tick(self) -> None:
+        if await self._intake.check():
+            return
+        self._processing.tick(self._clock.unix_ns() // 1_000_000, self._draft)
+        if self._draft.dirty:
+            self._quiet.clear()
+
+    # --- 3
+
+    def _is_large(self) -> bool:
+        draft, limits = self._draft, self._limits
+        if draft.batches and draft.begin < self._small_until:
+            return True
+        return (
+            draft.size_bytes >= limits.commit_max_bytes
+            or draft.batches >= limits.commit_max_batches
+        )
+
+    def _due_s(self) -> float:
+        return self._committed_s + self._limits.commit_interval_s
+
+    def _may_commit(self, committer: Committer) -> bool:
+        if self._committing is not None:
+            return False
+        if not self._draft.dirty:
+            if self._frozen or not committer.unfinished:
+                return False
+        elif self._frozen or self._is_large():
+            return True
+        return self._clock.monotonic() >= self._due_s()
+
+    def _set_alarm(self, committer: Committer) -> None:
+        """Wake up when the next commit is due."""
+        waiting = self._draft.dirty or committer.unfinished
+        if waiting and self._committing is None and self._alarm is None:
+            self._alarm = asyncio.get_running_loop().create_task(self._ring())
+
+    async def _ring(self) -> None:
+        await self._clock.sleep(max(0.0, self._due_s() - self._clock.monotonic()))
+        self._alarm = None
+        self._changed.set()
+
+    def _begin_commit(self, committer: Committer) -> None:
+        self._quiet.clear()
+        draft = self._draft
+        small = draft.begin < self._small_until
+        sealed = self._sealed = committer.seal(draft, snapshots=not small)
+        self._draft = Draft(draft.position, draft.watermark_ms, self._limits.join_max_bytes)
+        self._committed_s = self._clock.monotonic()
+        self._committing = asyncio.get_running_loop().create_task(self._commit(committer, sealed))
+
+    async def _commit(self, committer: Committer, sealed: Sealed) -> None:
+        began_s = self._clock.monotonic()
+        try:
+            await committer.commit(sealed)
+        finally:
+            self._changed.set()
+        self._port.commit_took(self._clock.monotonic() - began_s)
+        self._count(sealed)
+        self._sealed = None
+
+    def _count(self, sealed: Sealed) -> None:
+        draft, counts = sealed.draft, self.counts
+        self.position = draft.position
+        self._failures = 0
+        for offset in [each for each in self._refused if each < draft.position]:
+            del self._refused[offset]
+        if draft.position >= self._small_until:
+            self._small_until = 0
+        counts.transactions += 1
+        counts.transaction_bytes += sealed.size_bytes
+        counts.processed += draft.batches
+        counts.messages_out += sealed.outputs
+        counts.bytes_out += draft.size_bytes
+        for reason, text in draft.letters:
+            counts.dead_letters[reason] += 1
+            _log.warning("dead letter: %s", text)
+
+    # --- 4
+
+    def _narrow(self, error: PermanentError) -> None:
+        """Find the batch that a transaction was refused for: one at a time from here on."""
+        sealed = self._sealed
+        if sealed is None:
+            raise AssertionError(f"{self.place}: {error}") from error
+        draft = sealed.draft
+        if not draft.batches or draft.position - 1 in self._refused:
+            # Records of a tick, pieces of a snapshot, the dead letter itself: nobody to blame.
+            raise AssertionError(f"{self.place}: a transaction is refused: {error}") from error
+        self._small_until = max(self._small_until, draft.position)
+        if draft.batches == 1:
+            self._refused[draft.position - 1] = error
+
+    def _failed(self, error: RetryableError | PermanentError) -> float:
+        self._failures += 1
+        self.counts.aborts += self._sealed is not None
+        hint_s = error.retry_after_s if isinstance(error, RetryableError) else None
+        backoff = self._limits.backoff
+        pause_s = backoff.pause_s(self._failures, hint_s, self._clock.jitter())
+        level = logging.WARNING if self._failures <= 1 else logging.INFO
+        _log.log(level, "%s: recovers in %.1f s: %s", self.place, pause_s, error)
+        return pause_s
+
+    async def _drop(self) -> None:
+        """Forget everything and close the producer."""
+        self._intake.clear()
+        if not self.full:
+            self.full = True
+            self._port.lane_full(self)
+        self._draft = Draft(0, 0, 0)
+        self._sealed = None
+        self._processing.operators = ()
+        for task in (self._committing, self._alarm):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        self._committing = self._alarm = None
+        self._quiet.set()
+        await self._give_up_producer()
+
+    async def _give_up_producer(self) -> None:
+        transactions, self._transactions = self._transactions, None
+        if transactions is None:
+            return
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await transactions.stop()
+        except Exception as error:
+            _log.info("%s: a producer did not close: %r", self.place, error)
+
+    async def _guard(self, work: Any) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            if not self._closed:
+                self._port.fatal(error)
