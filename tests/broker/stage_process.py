@@ -27,14 +27,21 @@ def free_port() -> int:
 
 
 class StageProcess:
-    """``otlp-streams run STAGE`` with a configuration; its output goes to a file."""
+    """``otlp-streams run STAGE`` with a configuration; its output goes to a file.
 
-    def __init__(self, directory: Path, stage: str, config: dict[str, Any]) -> None:
+    With ``program``: that Python file with the configuration as its argument.
+    """
+
+    def __init__(
+        self, directory: Path, stage: str, config: dict[str, Any], program: Path | None = None
+    ) -> None:
         self.admin = f"127.0.0.1:{free_port()}"
-        self._stage = stage
         name = f"{stage.replace(':', '-')}-{self.admin.rpartition(':')[2]}"
         self._config = directory / f"{name}.yaml"
         self._config.write_text(json.dumps({**config, "telemetry": {"endpoint": self.admin}}))
+        self._arguments = ["-m", "topologies.cli.main", "run", stage, "--config"]
+        if program is not None:
+            self._arguments = [str(program)]
         self._log = directory / f"{name}.log"
         self._process: asyncio.subprocess.Process | None = None
 
@@ -53,8 +60,7 @@ class StageProcess:
         """Start, and return at once."""
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "topologies.cli.main",
-                "run", self._stage, "--config", str(self._config),
+                sys.executable, *self._arguments, str(self._config),
                 stdout=log, stderr=log, env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
 
