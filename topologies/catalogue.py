@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from streams.edges.exporters import ExporterMetrics
 from streams.edges.platform import create_registry
 from streams.edges.receivers import ReceiverMetrics
+from topologies.control.metrics import ControlMetrics
 from topologies.ingest.metrics import IngestMetrics
 from topologies.runtime.metrics import RuntimeMetrics
 from topologies.supervisor import SUPERVISOR_METRICS
@@ -21,6 +22,7 @@ _PARTS: tuple[tuple[str, Callable[[CollectorRegistry], object]], ...] = (
     ("Receivers (ingest, backend)", ReceiverMetrics),
     ("Ingest", IngestMetrics),
     ("Host of every stage that reads Kafka", RuntimeMetrics),
+    ("Control", ControlMetrics),
     ("Export", ExporterMetrics),
 )
 _SUFFIX = {"counter": "_total", "info": "_info"}

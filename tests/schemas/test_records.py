@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,10 +109,8 @@ def test_what_is_no_record_is_refused(data: bytes, what: str) -> None:
 )
 def test_any_bytes_are_a_record_or_an_error(data: bytes) -> None:
     for kind in (Control, Audit):
-        try:
-            kind.decode(data)
-        except MalformedMessage:
-            pass
+        with contextlib.suppress(MalformedMessage):
+            assert isinstance(kind.decode(data), kind)
 
 
 # --- dead letters --------------------------------------------------------------------------
@@ -138,20 +137,21 @@ def test_the_count_of_replays_survives_the_next_dead_letter() -> None:
     assert source_headers(again.headers) == BATCH.headers
 
 
+HEADERS = (*DeadLetter.model_fields, "time_unix_nano")
+
+
 @settings(max_examples=200, derandomize=True)
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from([f"deadletter.{f}" for f in (*DeadLetter.model_fields, "time_unix_nano")]),
+            st.sampled_from([f"deadletter.{name}" for name in HEADERS]),
             st.binary(max_size=30) | st.integers(0, 10**25).map(lambda n: str(n).encode()),
         )
     )
 )  # fmt: skip
 def test_any_headers_are_a_dead_letter_or_an_error(headers: list[tuple[str, bytes]]) -> None:
-    try:
-        DeadLetter.of(tuple(headers))
-    except MalformedRecord as error:
-        assert "dead" in str(error)
+    with contextlib.suppress(MalformedRecord):
+        assert DeadLetter.of(tuple(headers)).partition >= 0
 
 
 # --- names ---------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def test_names_and_values_that_can_be_set() -> None:
     assert find_setting("log.level", known).parse("debug") == "debug"
     with pytest.raises(ConfigurationError, match=r"did you mean shape\.enabled\.logs\?"):
         find_setting("shape.enable.log", known)
-    with pytest.raises(ConfigurationError, match="there are log.level, "):
+    with pytest.raises(ConfigurationError, match=r"there are log\.level, "):
         find_setting("zzz", known)
     with pytest.raises(ConfigurationError, match="did you mean debug"):
         known["log.level"].parse("debgu")

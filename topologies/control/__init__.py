@@ -6,7 +6,6 @@ which offset on it holds (view.py); when all lanes of the worker have, one recor
 ``audit`` (audit.py). Commands set and show values (setting.py).
 """
 
-from .follower import ControlFollower
 from .view import ControlView, LaneControl
 
-__all__ = ["ControlFollower", "ControlView", "LaneControl"]
+__all__ = ["ControlView", "LaneControl"]

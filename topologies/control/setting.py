@@ -159,19 +159,14 @@ async def _ensure(config: Config, names: Collection[str]) -> None:
 async def transaction(config: Config, transactional_id: str) -> AsyncIterator[AIOKafkaProducer]:
     """A started transactional producer; what fails inside becomes an error of ours.
 
-    Whoever had the id before is fenced. What was not committed at the end is aborted.
+    Whoever had the id before is fenced. What was not committed at the end is aborted; what was,
+    can be read by everybody.
 
     Raises:
         ConfigurationError: Kafka refuses us.
         BrokerUnavailable: Kafka is away, or somebody else took the id.
     """
-    producer = create_producer(
-        config.kafka,
-        transactional_id=transactional_id,
-        transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
-        retry_backoff_ms=20,
-    )
-    await start_client(producer, config.kafka)
+    producer = await _start(config, transactional_id)
     try:
         yield producer
     except (ProducerFenced, AssertionError):  # aiokafka asserts what a fenced one may not do
@@ -180,10 +175,28 @@ async def transaction(config: Config, transactional_id: str) -> AsyncIterator[AI
         ) from None
     except (KafkaError, OSError, TimeoutError) as error:
         raise as_ours(error, f"transaction {transactional_id}") from error
+    else:
+        # A commit returns before it can be read on every partition; a start of the id waits.
+        await _close(await _start(config, transactional_id))
     finally:
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                # Of what failed; readers would wait for it until the broker's timeout.
-                with contextlib.suppress(KafkaError, AssertionError):
-                    await producer.abort_transaction()
-                await producer.stop()
+        await _close(producer)
+
+
+async def _start(config: Config, transactional_id: str) -> AIOKafkaProducer:
+    producer = create_producer(
+        config.kafka,
+        transactional_id=transactional_id,
+        transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+        retry_backoff_ms=20,
+    )
+    await start_client(producer, config.kafka)
+    return producer
+
+
+async def _close(producer: AIOKafkaProducer) -> None:
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
+            # Of what failed; readers would wait for it until the broker's timeout.
+            with contextlib.suppress(KafkaError, AssertionError):
+                await producer.abort_transaction()
+            await producer.stop()

@@ -33,6 +33,8 @@ from .stage import Stage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from topologies.control.view import ControlView
+
     from .calls import Publisher
     from .ledger import Ledger
 
@@ -52,6 +54,7 @@ class Host:
         config: the whole configuration.
         publisher: the way to Kafka for records and dead letters; may be shared.
         fatal: called with a defect; must end the process at once.
+        control: what is set at run time; None: nothing is.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Host:
         publisher: Publisher,
         fatal: Callable[[BaseException], None],
         clock: Clock | None = None,
+        control: ControlView | None = None,
     ) -> None:
         self.stage = stage
         self.group = f"{config.kafka.group_prefix}.{stage.name}"
@@ -71,8 +75,9 @@ class Host:
         self._fatal = fatal
         self._clock = clock = clock or SystemClock()
         self._maker = LaneMaker(
-            stage, config, publisher=publisher, port=self, clock=clock, counts=self.topic_counts
-        )
+            stage, config, publisher=publisher, port=self, clock=clock, counts=self.topic_counts,
+            control=control,
+        )  # fmt: skip
         self._lanes: dict[TP, Lane] = {}
         self._generation: int | None = None
         self._stopping = False

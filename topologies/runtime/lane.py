@@ -19,6 +19,7 @@ from collections.abc import Awaitable
 from typing import NamedTuple, Protocol
 
 from schemas.batches import Batch
+from topologies.control.view import LaneControl
 
 from .calls import Calls
 from .ledger import Ledger
@@ -65,6 +66,7 @@ class Lane:
         limit_bytes: int,
         port: LanePort,
         counts: LaneCounts,
+        control: LaneControl | None = None,
     ) -> None:
         self.topic = topic
         self.partition = partition
@@ -78,6 +80,9 @@ class Lane:
         self._calls = calls
         self._limits = limits
         self._port = port
+        self._control = control
+        if control is not None:
+            control.wake = self.wake
         self._queue: deque[Batch] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -136,6 +141,8 @@ class Lane:
     def close(self) -> None:
         """Stop for good: cancel calls, commit nothing any more."""
         self.ledger.closed = True
+        if self._control is not None:
+            self._control.close()
         if self._worker is not None:
             self._worker.cancel()
         for task in self._tasks:
@@ -157,6 +164,10 @@ class Lane:
     def _next_group(self) -> list[Batch] | None:
         """Consecutive queued batches with equal headers up to the merge limit, if one may go."""
         queue, limits = self._queue, self._limits
+        if self._control is not None:
+            following = queue[0].offset if queue else self.ledger.next_offset
+            if not self._control.ready(following):
+                return None
         if not queue or len(self._tasks) >= limits.max_inflight:
             return None
         if self.ledger.span - len(queue) >= limits.ahead_max:

@@ -14,6 +14,8 @@ from .deadletter import dead_letter
 from .lane import Lane, LaneLimits
 
 if TYPE_CHECKING:
+    from topologies.control.view import ControlView
+
     from .calls import Publisher
     from .clock import Clock
     from .lane import LanePort
@@ -38,6 +40,7 @@ class LaneMaker:
         port: LanePort,
         clock: Clock,
         counts: Mapping[str, LaneCounts],
+        control: ControlView | None = None,
     ) -> None:
         self._stage = stage
         self._runtime = config.runtime
@@ -46,6 +49,7 @@ class LaneMaker:
         self._port = port
         self._clock = clock
         self._counts = counts
+        self._control = control
 
     def limit_bytes(self, partitions: int) -> int:
         """What one of so many lanes may hold."""
@@ -56,6 +60,9 @@ class LaneMaker:
         """A running lane."""
         stage, runtime = self._stage, self._runtime
         limits = LaneLimits(stage.max_inflight, stage.merge_max_bytes, runtime.ahead_max)
+        control = None
+        if self._control is not None:
+            control = self._control.lane(stage.name, topic, partition)
         lane = Lane(
             topic,
             partition,
@@ -65,6 +72,7 @@ class LaneMaker:
             limit_bytes=limit_bytes,
             port=self._port,
             counts=self._counts[topic],
+            control=control,
         )
         lane.start()
         return lane

@@ -1,7 +1,8 @@
 """Stages in this process: topics looked after, hosts started together and stopped in order.
 
-Start: wait for a broker; see that the topics are there; enter the lifespans; join the groups.
-Stop, in the reverse order: hosts finish and commit and leave; the producer empties; lifespans end.
+Start: wait for a broker; see that the topics are there; learn what is set at run time; enter the
+lifespans; join the groups. Stop, in the reverse order: hosts finish and commit and leave; the
+producer empties; lifespans end; what is left for the audit is written.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from schemas.config import Config
 from schemas.errors import BrokerUnavailable, ConfigurationError
 from schemas.topics import topic_specs
+from topologies.control.follower import ControlFollower
 from topologies.kafka import create_producer, ensure_topics, list_topics
 
 from .calls import Backoff
@@ -86,14 +88,20 @@ class Worker:
         metrics = RuntimeMetrics(self._registry)
         try:
             self._exits.callback(metrics.close)
+            control = ControlFollower(
+                self._config, [stage.name for stage in self._stages], self._registry
+            )
+            self._exits.push_async_callback(control.stop)
+            await control.start()
             for stage in self._stages:
                 if stage.lifespan is not None:
                     await self._exits.enter_async_context(stage.lifespan())
             self._exits.push_async_callback(outbox.stop)
             for stage in self._stages:
                 host = Host(
-                    stage, self._config, publisher=outbox, fatal=self._fatal, clock=self._clock
-                )
+                    stage, self._config, publisher=outbox, fatal=self._fatal, clock=self._clock,
+                    control=control.view,
+                )  # fmt: skip
                 self.hosts.append(host)
                 metrics.add(host)
                 await host.start()
@@ -141,7 +149,8 @@ class Worker:
 
     async def _check_topics(self) -> None:
         config = self._config
-        needed = {config.topics.names.deadletter, *self._outputs}
+        names = config.topics.names
+        needed = {names.deadletter, names.control, names.audit, *self._outputs}
         for stage in self._stages:
             needed.update(stage.topics, stage.outputs)
         specs = [spec for spec in topic_specs(config) if spec.name in needed]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +17,7 @@ from schemas.config import Config
 from schemas.errors import ConfigurationError
 from schemas.records import Audit, Control
 from schemas.topics import topic_specs
-from topologies.control import ControlFollower
+from topologies.control.follower import ControlFollower
 from topologies.control.setting import current, history, set_value
 from topologies.kafka import create_topics
 from topologies.localkafka import LocalKafka
@@ -68,7 +69,8 @@ async def test_a_change_reaches_lanes_at_their_boundary_and_the_audit(config: Co
         def boundary() -> bool:  # what a lane does between two batches
             nonlocal offset
             offset += 1
-            return not any([lane.ready(offset) for lane in lanes])
+            ready = [lane.ready(offset) for lane in lanes]  # each of them must have been asked
+            return not any(ready)
 
         done = await set_value(config, LOGS, False, "maintenance of é")
         assert (done.before, done.after, done.offset) == (None, False, 0)
@@ -180,7 +182,7 @@ async def test_two_people_at_once(config: Config) -> None:
     assert len(sets) == len(done)
     shown = {each.name: each for each in (await current(config))[0]}
     assert shown[LOGS].value == sets[-1].after
-    for earlier, later in zip(sets, sets[1:], strict=False):
+    for earlier, later in itertools.pairwise(sets):
         assert later.before == earlier.after
 
 
@@ -189,7 +191,7 @@ async def test_a_broker_that_dies_and_returns(
 ) -> None:
     kafka = config.kafka.model_copy(update={"brokers": (broker.bootstrap,)})
     config = config.model_copy(update={"kafka": kafka})
-    with pytest.raises(ConfigurationError, match="no longer|missing|does not exist|no topic"):
+    with pytest.raises(ConfigurationError, match=r"missing"):
         await set_value(
             config.model_copy(
                 update={"topics": config.topics.model_copy(update={"create": False})}
