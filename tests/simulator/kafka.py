@@ -51,7 +51,7 @@ class State(Enum):
 class Transaction:
     """What becomes visible together."""
 
-    __slots__ = ("id", "missing", "offsets", "partitions", "state")
+    __slots__ = ("batches", "id", "missing", "offsets", "partitions", "state")
 
     def __init__(self, transactional_id: str) -> None:
         self.id = transactional_id
@@ -59,6 +59,7 @@ class Transaction:
         self.partitions: dict[TP, int] = {}
         """Its first offset in each."""
         self.offsets: list[Offset] = []
+        self.batches: list[Batch] = []
         self.missing = 0
         """Markers that are still to be written."""
 
@@ -183,6 +184,8 @@ class Kafka:
         self._groups: dict[tuple[str, TP], int] = {}
         self.commits: list[tuple[str, TP, int]] = []
         """Every offset that was committed, in order."""
+        self.finished: list[Transaction] = []
+        """Committed ones, in the order of their decisions."""
         self.aborted = 0
 
     # --- topics
@@ -214,6 +217,8 @@ class Kafka:
         batch = Batch(
             record.topic, partition, log.end, now_ms, record.key, record.value, record.headers
         )
+        if owner is not None:
+            owner.batches.append(batch)
         return log.append(Entry(batch, owner))
 
     # --- transactions
@@ -276,7 +281,10 @@ class Kafka:
         owner = producer.transaction
         assert owner is not None
         owner.state = State.COMMITTING if commit else State.ABORTING
-        self.aborted += not commit
+        if commit:
+            self.finished.append(owner)
+        else:
+            self.aborted += 1
         owner.missing = len(owner.partitions) + 1
         for tp in owner.partitions:
             self.loop.call_later(self._marker_delay_s(), self._mark, producer, owner, tp)

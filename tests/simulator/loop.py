@@ -20,6 +20,9 @@ import random
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from schemas.errors import OtlpStreamsError
+from topologies.runtime.ports import Fenced
+
 __all__ = ["Hang", "Process", "SimClock", "SimLoop"]
 
 STEP_S = 20e-6
@@ -136,6 +139,16 @@ class SimLoop(asyncio.BaseEventLoop):
                     process.stall(handle)
                     continue
             handle._run()
+
+    def unseen(self) -> list[str]:
+        """Defects that ended tasks, and that nobody has looked at."""
+        found = []
+        for task in self._all:
+            if task.done() and task._log_traceback:  # type: ignore[attr-defined]
+                error = task.exception()
+                if not isinstance(error, OtlpStreamsError | Fenced):
+                    found.append(f"{task.get_coro()!r} has ended with {error!r}")
+        return found
 
     def shut(self) -> None:
         """Close, and every coroutine that is left with it."""

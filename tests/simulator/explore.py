@@ -1,0 +1,23 @@
+"""From a failing seed to what a person can read."""
+
+from __future__ import annotations
+
+from .schedule import Schedule, shrink
+from .world import Outcome, Parts, run
+
+__all__ = ["report"]
+
+
+def report(outcome: Outcome, parts: Parts | None = None, tries: int = 150) -> str:
+    """The seed, what failed, and the smallest schedule found that fails too."""
+
+    def fails(schedule: Schedule) -> bool:
+        return bool(run(schedule, parts).failures)
+
+    smallest = shrink(outcome.schedule, fails, tries)
+    again = run(smallest, parts)
+    lines = [f"seed {outcome.schedule.seed} fails:"]
+    lines += [f"  {failure}" for failure in outcome.failures[:6]]
+    lines += ["drawn:", str(outcome.schedule), "shrunk:", str(smallest)]
+    lines += [f"  {failure}" for failure in again.failures[:6]]
+    return "\n".join(lines)
