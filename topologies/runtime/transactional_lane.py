@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, Protocol
 from schemas.batches import Batch, Record
 from schemas.errors import PermanentError, RetryableError
 from schemas.operators import Operator
+from topologies.control.view import LaneControl
 
 from .calls import Backoff
 from .clock import Clock
@@ -103,6 +104,7 @@ class TransactionalLane:
         scan: what is found in a value once for all operators (topic, value).
         make_transactions: a new producer with the lane's transactional id, not started.
         dead_letter: the record for a batch that is given up.
+        control: what is set at run time; taken over between two batches.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class TransactionalLane:
         port: TransactionalLanePort,
         clock: Clock,
         counts: LaneCounts,
+        control: LaneControl | None = None,
     ) -> None:
         self.place = place
         self.topic, self.partition = place.topic, place.partition
@@ -144,6 +147,9 @@ class TransactionalLane:
         self._limits = limits
         self._port = port
         self._clock = clock
+        self._control = control
+        if control is not None:
+            control.wake = self.wake
         self._transactions: Transactions | None = None
         self._draft = Draft(0, 0, 0)
         self._committing: asyncio.Task[None] | None = None
@@ -230,6 +236,8 @@ class TransactionalLane:
     def close(self) -> None:
         """Stop for good. What is not committed is the next owner's to do again."""
         self._closed = True
+        if self._control is not None:
+            self._control.close()
         for task in (*self._tasks, self._committing, self._alarm):
             if task is not None:
                 task.cancel()
@@ -312,7 +320,7 @@ class TransactionalLane:
                 self._begin_commit(committer)
             elif self._intake.unsure and not self._frozen:
                 await self._intake.fill()
-            elif self._intake and not self._frozen and not self._is_large():
+            elif self._ready() and self._intake and not self._frozen and not self._is_large():
                 await self._take()
             elif self._may_tick():
                 await self._tick()
@@ -324,6 +332,10 @@ class TransactionalLane:
                 await self._changed.wait()
 
     # --- 2
+
+    def _ready(self) -> bool:
+        """Take over what was set at run time; whether the next batch may be taken."""
+        return self._control is None or self._control.ready(self._draft.position)
 
     async def _take(self) -> None:
         """A batch through the operators."""
@@ -347,7 +359,7 @@ class TransactionalLane:
 
     def _may_tick(self) -> bool:
         due, self._tick_due = self._tick_due, False
-        if not due or self._intake or self._frozen or self._small_until:
+        if not due or self._intake or self._frozen or self._small_until or not self._ready():
             return False
         idle_s = self._clock.monotonic() - self._active_s
         return idle_s >= self._limits.idle_tick_s and self._port.at_end(self)
