@@ -193,6 +193,9 @@ HOW: Mapping[str, Callable[[Terminal, str], None]] = {
     "otlp-streams run all": _stages,
     "otlp-streams replay": _finishes,
     "otlp-streams tap": _finishes,
+    "otlp-streams control": _speaks,
+    "otlp-streams deadletter": _speaks,
+    "otlp-streams records": _speaks,
     "otlp-streams top": _speaks,
     "otlp-streams topics": _speaks,
     "otlp-streams validate": _speaks,
@@ -283,8 +286,10 @@ def test_every_metric_that_is_named_exists() -> None:
 def test_every_setting_that_is_named_exists() -> None:
     from schemas.config import Config
     from schemas.config.fields import settings
+    from schemas.control import control_settings
 
-    paths = {s.path for s in settings(Config)}
+    # Names of the control topic look alike.
+    paths = {s.path for s in settings(Config)} | control_settings(Config()).keys()
     sections = {path.rpartition(".")[0] for path in paths}
     roots = "|".join(Config.model_fields)
     for page in PAGES:
