@@ -138,8 +138,8 @@ async def ensure_topics(kafka: Kafka, specs: Sequence[TopicSpec], *, create: boo
         )
     # Who only reads a topic does not mind: its writer is who cannot work.
     here = {spec.name: report.states[spec.name] for spec in specs}
-    if short := [spec for spec in specs if _is_short(spec, here)]:
-        raise ConfigurationError("; ".join(_short(spec, here) for spec in short))
+    if short := [text for spec in specs if (text := _short(spec, here))]:
+        raise ConfigurationError("; ".join(short))
     for name in report.created:
         state = report.states[name]
         _log.info("topic created", topic=name, partitions=state.partitions)
@@ -176,8 +176,8 @@ def _report(
         state = states.get(spec.name)
         if state is not None:
             differences += _differences(spec, state, brokers, _partitions(spec, states))
-            if _is_short(spec, states):
-                warnings.append(_short(spec, states))
+        if text := _short(spec, states):
+            warnings.append(text)
         actual = state.settings.get("max.message.bytes") if state else None
         limit = int(actual or spec.max_message_bytes)
         if limit < largest:
@@ -194,23 +194,25 @@ def _named(specs: Sequence[TopicSpec]) -> list[str]:
     return list(dict.fromkeys(name for spec in specs for name in (spec.name, *spec.follows)))
 
 
+def _followed(spec: TopicSpec, states: Mapping[str, TopicState]) -> TopicState | None:
+    """The largest topic of those that it follows and that are there."""
+    there = [states[name] for name in spec.follows if name in states]
+    return max(there, key=lambda state: state.partitions, default=None)
+
+
 def _partitions(spec: TopicSpec, states: Mapping[str, TopicState]) -> int:
-    """Wanted: as many as the topics have that it follows, if there are any."""
-    there = [states[name].partitions for name in spec.follows if name in states]
-    return max(there, default=spec.partitions)
+    """Wanted: as many as the topic has that it follows, if that is there."""
+    followed = _followed(spec, states)
+    return spec.partitions if followed is None else followed.partitions
 
 
-def _is_short(spec: TopicSpec, states: Mapping[str, TopicState]) -> bool:
-    there = states.get(spec.name)
-    return bool(spec.follows) and there is not None and there.partitions < _partitions(spec, states)
-
-
-def _short(spec: TopicSpec, states: Mapping[str, TopicState]) -> str:
-    followed = max(
-        (states[name] for name in spec.follows if name in states), key=lambda s: s.partitions
-    )
+def _short(spec: TopicSpec, states: Mapping[str, TopicState]) -> str | None:
+    """What is wrong if it has fewer partitions than a topic that it follows."""
+    followed, there = _followed(spec, states), states.get(spec.name)
+    if followed is None or there is None or there.partitions >= followed.partitions:
+        return None
     return (
-        f"{spec.name} has {states[spec.name].partitions} partitions and {followed.name} "
+        f"{spec.name} has {there.partitions} partitions and {followed.name} "
         f"{followed.partitions}: what lies on the further ones has no place to go. "
         f"Give {spec.name} {followed.partitions} with kafka-topics --alter"
     )

@@ -152,6 +152,8 @@ async def test_a_topic_goes_with_the_partitions_of_the_one_it_follows(
     report = await create_topics(settings, [created])
     assert report.states[created.name].partitions == 5
     assert report.fine
+    alone = await check_topics(settings, [replace(out, name=short, follows=("absent",))])
+    assert not [warning for warning in alone.warnings if warning.startswith(f"{short} has")]
     there = replace(out, name=short, follows=(source, created.name))
     report = await check_topics(settings, [there])
     assert ("partitions", "5", "4") in {(d.setting, d.wanted, d.actual) for d in report.differences}

@@ -9,10 +9,11 @@ import sys
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from schemas.config import Kafka
+from schemas.config import Config, Kafka
 from schemas.errors import ConfigurationError, MalformedMessage
 from schemas.signals import Signal
 from streams.wire import json as wire_json
+from topologies.cli.tap import signal_of
 from topologies.tap import Message, as_json, as_rows, follow
 
 AT = 1_674_981_729_496_223_142
@@ -136,6 +137,21 @@ async def test_a_dead_letter_shows_its_reason_and_is_read_as_what_it_was(bootstr
     assert code == 0, err
     assert "deadletter.reason: refused" in out
     assert "{a: [1]}" in out
+
+
+@pytest.mark.parametrize(
+    ("topic", "headers", "signal"),
+    [
+        ("kept", (), Signal.TRACES),
+        ("raw", (), Signal.TRACES),
+        ("otlp_metrics.out", (), Signal.METRICS),
+        ("deadletter", (("deadletter.topic", b"kept"),), Signal.TRACES),
+        ("words", (), None),
+    ],
+)
+def test_what_is_on_a_topic_is_known_by_its_configured_name(topic, headers, signal):
+    config = Config.model_validate({"topics": {"names": {"spans": "raw", "spans_out": "kept"}}})
+    assert signal_of(Message(topic, 0, 0, 0, None, b"", headers), config) == signal
 
 
 async def test_only_what_is_committed(bootstrap, make_topic):
