@@ -90,6 +90,7 @@ class ControlFollower:
         self._began_ns = time.time_ns()
         self._effects: Mapping[str, Callable[[Any], None]] = {LOG_LEVEL: set_log_level}
         self._next = 0
+        self._consumer: AIOKafkaConsumer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._following: asyncio.Task[None] | None = None
 
@@ -100,12 +101,12 @@ class ControlFollower:
         """
         while True:
             try:
-                consumer = await self._begin()
+                self._consumer = await self._begin()
                 break
             except BrokerUnavailable as error:
                 _log.warning("%s; next try in %g s", error, RETRY_S)
                 await asyncio.sleep(RETRY_S)
-        self._following = asyncio.get_running_loop().create_task(self._follow(consumer))
+        self._following = asyncio.get_running_loop().create_task(self._follow())
 
     async def stop(self) -> None:
         """End; audit records that are under way are written within a bounded time."""
@@ -113,6 +114,7 @@ class ControlFollower:
             self._following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._following
+        await self._close()
         if self._tasks:
             # The lanes are gone, so there is nothing more to wait for.
             _, late = await asyncio.wait(list(self._tasks), timeout=STOP_TIMEOUT_S)
@@ -148,20 +150,23 @@ class ControlFollower:
         consumer.seek(self._partition, self._next)
         return consumer
 
-    async def _follow(self, consumer: AIOKafkaConsumer | None) -> None:
+    async def _follow(self) -> None:
         while True:
             try:
-                consumer = consumer or await self._open()
+                if self._consumer is None:
+                    self._consumer = await self._open()
                 while True:
-                    for wanted in await self._poll(consumer):
+                    for wanted in await self._poll(self._consumer):
                         self._apply(wanted)
             except Exception as error:  # the values in force stay; telemetry flows on
                 _log.warning("control is not followed: %s; next try in %g s", error, RETRY_S)
-            finally:
-                if consumer is not None:
-                    await _close(consumer)
-                    consumer = None
+            await self._close()
             await asyncio.sleep(RETRY_S)
+
+    async def _close(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await _close(consumer)
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> list[Wanted]:
         found = await consumer.getmany(timeout_ms=_POLL_MS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import logging
 import time
@@ -88,6 +89,16 @@ async def test_a_change_reaches_lanes_at_their_boundary_and_the_audit(config: Co
         [was_set] = await audits(config, "set")
         assert was_set.who == audit.who
         assert was_set.control_offset == 0
+
+
+@pytest.mark.usefixtures("topics")
+async def test_a_stop_at_once_leaves_nothing_open(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with following(config):
+        pass
+    gc.collect()
+    assert "Unclosed" not in caplog.text
 
 
 @pytest.mark.usefixtures("topics")
