@@ -7,6 +7,7 @@ recovers at any point as :mod:`schemas.operators` says.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from schemas.batches import Batch, Headers, Record
 from schemas.errors import MalformedMessage, PermanentError
 from schemas.operators import Operator, Outcome, Scanned
 
-__all__ = ["Case", "History", "Refused", "Step", "Tick", "check", "histories", "take"]
+__all__ = ["Case", "History", "Refused", "Step", "Tick", "check", "digest", "histories", "take"]
 
 TOPIC, PARTITION = "source", 3
 _HEADERS: list[Headers] = [(), (("tenant", b"a"),), (("tenant", b"b"), ("x", b""))]
@@ -116,6 +117,30 @@ def check(case: Case, *, shrink: bool = True) -> None:
 
     nothing(case)
     try_one()
+
+
+def digest(case: Case, examples: int = 8) -> str:
+    """Of what it makes of the same histories in every process: a replay is another process's."""
+    found = hashlib.blake2b(digest_size=16)
+
+    @settings(
+        max_examples=examples,
+        phases=[Phase.generate],
+        deadline=None,
+        database=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(histories(case))
+    def note(history: History) -> None:
+        operator = case.make()
+        found.update(repr(history).encode())
+        found.update(repr(run(case, operator, history.steps)).encode())
+        if operator.snapshots:
+            found.update(repr(operator.snapshot()).encode())
+
+    note()
+    return found.hexdigest()
 
 
 # --- a host without Kafka --------------------------------------------------------------------

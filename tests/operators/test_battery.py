@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +24,22 @@ from .counting import Counting, scan
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_operator(case: Case) -> None:
     check(case)
+
+
+def test_operators_do_the_same_in_another_process() -> None:
+    """Hashes of texts differ between processes, and with them the order of sets."""
+    program = "from tests.operators.cases import *; print([digest(case) for case in CASES])"
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", f"from tests.operators.battery import digest; {program}"],
+            env={**os.environ, "PYTHONHASHSEED": number},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            check=True,
+        ).stdout
+        for number in ("1", "2")
+    }
+    assert len(found) == 1
 
 
 # --- faults, one a class ---------------------------------------------------------------------
