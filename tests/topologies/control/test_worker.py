@@ -14,11 +14,15 @@ from prometheus_client import CollectorRegistry
 
 from schemas.batches import Batch
 from schemas.config import Config
+from schemas.signals import Signal
 from schemas.topics import topic_specs
+from tests.topologies.tap.test_tap import logs
+from topologies import shape
 from topologies.control.setting import set_value
-from topologies.kafka import create_topics
+from topologies.kafka import AdminClient, create_topics
 from topologies.runtime.stage import Stage
 from topologies.runtime.worker import Worker
+from topologies.tap import as_rows, follow
 
 from .test_follower import audits, until
 
@@ -105,6 +109,55 @@ async def test_a_lane_pauses_at_a_boundary_and_goes_on(config: Config, config_fi
     assert fatals == []
 
 
+async def test_a_lane_with_transactions_pauses_too(config: Config) -> None:
+    """Nothing is shaped while it is paused, what was processed before is committed."""
+    await create_topics(config.kafka, topic_specs(config))
+    names = config.topics.names
+    fatals: list[BaseException] = []
+    worker = Worker([shape.stage(config)], config, CollectorRegistry(), fatals.append)
+    await worker.start()
+    producer = AIOKafkaProducer(bootstrap_servers=list(config.kafka.brokers))
+    await producer.start()
+
+    async def shaped(topic: str) -> int:
+        found = follow(config.kafka, topic, from_beginning=True, to_end=True)
+        return sum([len(list(as_rows(Signal.LOGS, m.value))) async for m in found])
+
+    async def send(count: int) -> None:
+        for _ in range(count):
+            await producer.send_and_wait(names.logs, logs(), partition=1)
+
+    async def reaches(count: int) -> None:
+        for _ in range(200):
+            if await shaped(names.logs_out) == count:
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"{await shaped(names.logs_out)} instead of {count}")
+
+    try:
+        await send(3)
+        await reaches(3)
+        await set_value(config, "shape.enabled.logs", False)
+        for _ in range(100):
+            if await audits(config, "applied"):
+                break
+            await asyncio.sleep(0.05)
+        [paused] = await audits(config, "applied")
+        assert {r.partition: r.first for r in paused.ranges} == {0: 0, 1: 3}
+        await send(4)
+        await asyncio.sleep(2)
+        assert await shaped(names.logs_out) == 3
+        async with AdminClient(config.kafka) as admin:
+            committed = await admin.committed(f"{config.kafka.group_prefix}.shape")
+        assert committed[names.logs, 1] == 3
+        await set_value(config, "shape.enabled.logs", True)
+        await reaches(7)
+    finally:
+        await producer.stop()
+        await worker.stop()
+    assert fatals == []
+
+
 async def test_the_commands(config_file: Path) -> None:
     out, _ = await command(config_file, "control", "set", NAME, "false", "--reason", "why [x]")
     assert f"{NAME}: (configuration) -> false (control record 0)" in out
@@ -112,8 +165,6 @@ async def test_the_commands(config_file: Path) -> None:
     assert json.loads(out)["after"] == "debug"
     _, err = await command(config_file, "control", "set", "log.levl", "debug", code=78)
     assert "did you mean log.level?" in err
-    _, err = await command(config_file, "control", "set", "log.level", "loud", code=78)
-    assert "'loud' is not one of debug, info, warning, error" in err
 
     out, _ = await command(config_file, "control", "get")
     assert "why [x]" in out
@@ -123,8 +174,6 @@ async def test_the_commands(config_file: Path) -> None:
         (NAME, False, True)
     ]
     assert shown[0]["set"]["reason"] == "why [x]"
-    _, err = await command(config_file, "control", "get", "log.levl", code=78)
-    assert "did you mean" in err
 
     await command(config_file, "control", "unset", NAME)
     out, _ = await command(config_file, "control", "history", NAME)
