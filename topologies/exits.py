@@ -7,6 +7,7 @@ __all__ = [
     "EXIT_CONFIGURATION",
     "EXIT_CRASHED",
     "EXIT_DEFECT",
+    "EXIT_FENCED",
     "EXIT_INTERRUPTED",
     "EXIT_OK",
     "EXIT_TRY_AGAIN",
@@ -23,6 +24,8 @@ EXIT_DEFECT = 70
 """A defect; what was in flight is read again. Of a supervisor: a process did not stop well."""
 EXIT_CRASHED = 71
 """Faust or one of its parts crashed, or could not start; what was in flight is read again."""
+EXIT_FENCED = 72
+"""Another process has taken over a partition while this one stood still; nothing was repeated."""
 EXIT_TRY_AGAIN = 75
 """Kafka or a backend could not be reached, or a stop took longer than its bound."""
 EXIT_CONFIGURATION = 78

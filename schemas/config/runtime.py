@@ -24,7 +24,11 @@ class Runtime(Settings):
     """Messages of a partition finished ahead of an unfinished one before it takes no more; what
     is read again after a crash."""
     commit_interval: Duration = Field(default=1.0, gt=0, le=60)
-    """Finished offsets are committed this often."""
+    """Finished offsets are committed this often; operators' transactions as well."""
+    commit_max: Size = Field(default=4 << 20, ge=1 << 16, le=1 << 28)
+    """A transaction with so many bytes of outputs is committed at once."""
+    snapshot_interval: Duration = Field(default=30.0, gt=0, le=86_400)
+    """Operators' state is written down this often: what a restart does not have to replay."""
     drain_timeout: Duration = Field(default=5.0, ge=0, le=300)
     """What is in flight may finish for so long at a stop or a revocation."""
     stop_timeout: Duration = Field(default=15.0, gt=0, le=600)

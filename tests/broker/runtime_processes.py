@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import GroupCoordinatorNotAvailableError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -117,7 +118,7 @@ class Workers:
                     "consumer": {"session_timeout": 6, "heartbeat_interval": 0.5},
                     **(kafka or {}),
                 },
-                "topics": {"create": False, "names": {"deadletter": deadletter}},
+                "topics": {"create": True, "names": {"deadletter": deadletter}},
                 "telemetry": {"endpoint": "127.0.0.1:0"},
                 "runtime": {"commit_interval": 0.2, "idle_tick": 0.3, **(runtime or {})},
             },
@@ -134,6 +135,8 @@ class Workers:
         await admin.start()
         try:
             offsets = await admin.list_consumer_group_offsets(self.group)
+        except GroupCoordinatorNotAvailableError:
+            return {}  # the first group of a new broker
         finally:
             await admin.close()
         return {(tp.topic, tp.partition): at.offset for tp, at in offsets.items()}

@@ -16,7 +16,7 @@ import random
 import resource
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ import uvloop
 from schemas.batches import Batch, Record
 from schemas.config import Config
 from schemas.errors import BackendRefused, BackendUnavailable, MalformedMessage
+from schemas.operators import Operator, Outcome, Scanned
+from tests.operators.counting import Counting, scan
 from topologies.runtime import Stage, serve
 
 
@@ -62,22 +64,49 @@ class RecordingSink:
 
 
 class CopyingOperator:
+    name = "copying"
+    format_version = 1
+    log_topic = None
+    snapshots = False
+
     def __init__(self, output: str, partition: int, ticks: Path) -> None:
         self._output = output
         self._partition = partition
         self._ticks = ticks
 
-    def process(self, batch: Batch) -> Sequence[Record]:
+    def process(self, scanned: Scanned) -> Outcome:
+        batch = scanned.batch
         if b" poison" in batch.value[:200]:
             raise MalformedMessage("bad wire type", 7)
+        if b" fatal" in batch.value[:200]:
+            raise KeyError("a defect of the test")
+        if b" huge" in batch.value[:200]:
+            return Outcome([Record(self._output, b"x" * 2_000_000, self._partition)])
+        if b" refused" in batch.value[:200]:
+            # Fits our own limit and not the topic's.
+            return Outcome([Record(self._output, os.urandom(200_000), self._partition)])
         value = ident(batch).encode()
-        return [Record(self._output, value + b" a", self._partition, b"k", batch.headers),
-                Record(self._output, value + b" b", self._partition)]  # fmt: skip
+        return Outcome([Record(self._output, value + b" a\n", self._partition, b"k", batch.headers),
+                        Record(self._output, value + b" b\n", self._partition)])  # fmt: skip
 
-    def tick(self, now_ms: int) -> Sequence[Record]:
+    def tick(self, now_ms: int) -> Outcome:
         with self._ticks.open("a") as file:
             file.write(f"{self._partition} {now_ms}\n")
-        return []
+        return Outcome()
+
+    def recall(self, record: Batch) -> None:
+        raise AssertionError("it has no log")
+
+    def snapshot(self) -> Sequence[bytes]:
+        raise AssertionError("it has no snapshots")
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        raise AssertionError("it has no snapshots")
+
+
+def counting(output: str, knobs: dict[str, Any]) -> Callable[[str, int], Sequence[Operator]]:
+    kind = Counting.by_snapshot if knobs["counting"] == "snapshot" else Counting.by_replay
+    return lambda _topic, _partition: [kind(output)]
 
 
 def ident(batch: Batch) -> str:
@@ -113,8 +142,14 @@ def main() -> None:
     }
     if output := order.get("output"):
         ticks = Path(order["done"]).with_suffix(".ticks")
+        operators = lambda _, partition: [CopyingOperator(output, partition, ticks)]  # noqa: E731
+        if "counting" in knobs:
+            operators = counting(output, knobs)
+        merge = bool(knobs.get("merge"))
         stage = Stage(
-            operator=lambda _, partition: CopyingOperator(output, partition, ticks),
+            operators=operators,
+            scan=scan if "counting" in knobs else None,
+            merge_outputs=merge,
             outputs=(output,),
             **common,
         )

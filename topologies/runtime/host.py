@@ -9,6 +9,9 @@ A rebalance, step by step (eager protocol, sticky assignor; Faust calls in this 
    is read on after its last delivered message. All other lanes close; new ones begin at the
    committed offset.
 3. A message of another generation, or one that came already, is dropped.
+
+A lane with operators is not fetched until it has recovered, and commits by itself; one that
+closes has its producer closed in the background, and whoever comes next fences it.
 """
 
 from __future__ import annotations
@@ -24,11 +27,13 @@ from schemas.errors import BrokerUnavailable
 
 from .clock import Clock, SystemClock
 from .faust_app import TP, create_app
+from .kafka_ports import KafkaLog
 from .lane import Lane
 from .lanemaker import LaneMaker
 from .metrics import HostCounts, LaneCounts, LaneState
 from .retention import RetentionWatch
 from .stage import Stage
+from .transactional_lane import TransactionalLane
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,14 +79,23 @@ class Host:
         self._config = config
         self._fatal = fatal
         self._clock = clock = clock or SystemClock()
+        self._log = KafkaLog(config.kafka)
         self._maker = LaneMaker(
-            stage, config, publisher=publisher, port=self, clock=clock, counts=self.topic_counts,
+            stage,
+            config,
+            publisher=publisher,
+            port=self,
+            clock=clock,
+            counts=self.topic_counts,
+            log=self._log,
+            group=self.group,
             control=control,
-        )  # fmt: skip
-        self._lanes: dict[TP, Lane] = {}
+        )
+        self._lanes: dict[TP, Lane | TransactionalLane] = {}
+        self._closing: set[asyncio.Task[None]] = set()
         self._generation: int | None = None
         self._stopping = False
-        self._fed: set[Lane] = set()
+        self._fed: set[Lane | TransactionalLane] = set()
         self._retention = RetentionWatch(self.group, self._earliest, self.topic_counts)
         self._app = create_app(self.group, stage.topics, config.kafka, config.runtime, self)
         runtime = config.runtime
@@ -135,16 +149,20 @@ class Host:
         lanes = list(self._lanes.values())
         drain_s = self._config.runtime.drain_timeout
         await self._drain(lanes, drain_s)
-        committed = True
+        transactional = [lane for lane in lanes if isinstance(lane, TransactionalLane)]
+        committed = not any(lane.uncommitted for lane in transactional)
         try:
             async with asyncio.timeout(max(COMMIT_TIMEOUT_MIN_S, drain_s)):
                 await self._app.consumer.commit_now()
         except TimeoutError:
             committed = False
         for lane in lanes:
-            lane.close()
+            self._close(lane)
         self._lanes.clear()
+        if self._closing:
+            await asyncio.wait(self._closing)
         await self._app.stop()
+        await self._log.close()
         if not committed:
             raise BrokerUnavailable(f"{self.group}: Kafka did not take the last commit")
 
@@ -174,7 +192,7 @@ class Host:
         lane = self._lanes.get(TP(message.topic, message.partition))
         if lane is None or lane.generation != message.generation_id:
             return
-        expected = lane.ledger.next_offset
+        expected = lane.next_offset
         if expected is not None and message.offset > expected + 1:
             # One offset is a transaction's marker. More may be aborted, compacted, or removed.
             self._retention.check(
@@ -208,14 +226,14 @@ class Host:
             self.fatal(error)  # Faust would log it and read on without lanes
             raise
         lanes = self._lanes.items()
-        return {tp: at for tp, lane in lanes if (at := lane.ledger.next_offset) is not None}
+        return {tp: at for tp, lane in lanes if (at := lane.next_offset) is not None}
 
     def _assign(self, assigned: set[TP], generation: int) -> None:
         fresh = self._generation != generation
         for tp, lane in list(self._lanes.items()):
             comes_back = tp in assigned and lane.generation in (generation, generation - 1)
             if not comes_back:
-                lane.close()
+                self._close(lane)
                 del self._lanes[tp]
         kept = len(self._lanes)
         limit_bytes = self._maker.limit_bytes(len(assigned))
@@ -235,7 +253,11 @@ class Host:
                 self.group, generation, len(assigned), kept,
             )  # fmt: skip
             self._retention.check(
-                {tp: (at, None) for tp in assigned if (at := self._read_from(tp)) is not None}
+                {
+                    tp: (at, None)
+                    for tp in self.ledgers()  # lanes with operators see to it when they recover
+                    if (at := self._read_from(tp)) is not None
+                }
             )
 
     def full_partitions(self) -> list[TP]:
@@ -244,25 +266,50 @@ class Host:
 
     def ledgers(self) -> Mapping[TP, Ledger]:
         """What may be committed."""
-        return {tp: lane.ledger for tp, lane in self._lanes.items()}
+        return {tp: lane.ledger for tp, lane in self._lanes.items() if isinstance(lane, Lane)}
 
     def committed(self, seconds: float) -> None:
         """A commit took so long."""
         self.host_counts.commits.observe(seconds)
 
-    # --- for lanes (lane.LanePort)
+    # --- for lanes (lane.LanePort, transactional_lane.TransactionalLanePort)
 
-    def lane_full(self, lane: Lane) -> None:
+    def commit_took(self, seconds: float) -> None:
+        """A transaction took so long."""
+        self.host_counts.commits.observe(seconds)
+
+    async def lane_recovered(self, lane: TransactionalLane, position: int) -> None:
+        """Read on at ``position`` and fetch again.
+
+        What this seek misses (a rebalance seeks as well, a fetch may be under way) the lane
+        finds out by itself: it looks at what lies before the first message that comes.
+        """
+        tp = TP(lane.topic, lane.partition)
+        if self._lanes.get(tp) is not lane:
+            return
+        try:
+            await self._app.consumer.seek_wait({tp: position})
+        except Exception as error:
+            _log.info("%s: seek to %d: %r", lane.place, position, error)
+        if not lane.full:
+            self.lane_drained(lane)
+
+    def fenced(self, lane: TransactionalLane, error: BaseException) -> None:
+        """Another process has the partition. If this one knows that it has lost it: well."""
+        if self._lanes.get(TP(lane.topic, lane.partition)) is lane:
+            self.fatal(error)
+
+    def lane_full(self, lane: Lane | TransactionalLane) -> None:
         """Fetch no more of this partition."""
         self._app.consumer.on_buffer_full(TP(lane.topic, lane.partition))
 
-    def lane_drained(self, lane: Lane) -> None:
+    def lane_drained(self, lane: Lane | TransactionalLane) -> None:
         """Fetch again, if the partition is still this lane's."""
         tp = TP(lane.topic, lane.partition)
         if self._lanes.get(tp) is lane:
             self._app.consumer.on_buffer_drop(tp)
 
-    def at_end(self, lane: Lane) -> bool:
+    def at_end(self, lane: TransactionalLane) -> bool:
         """The broker has said lately that this partition has nothing more."""
         answer = self._answered(lane)
         if answer is None or self._app.rebalancing:
@@ -274,13 +321,20 @@ class Host:
 
     def fatal(self, error: BaseException) -> None:
         """A defect: nothing may be finished or committed from here on."""
-        for lane in self._lanes.values():
-            lane.ledger.closed = True
+        for ledger in self.ledgers().values():
+            ledger.closed = True
         self._fatal(error)
 
     # --- inside
 
-    async def _drain(self, lanes: list[Lane], timeout_s: float) -> None:
+    def _close(self, lane: Lane | TransactionalLane) -> None:
+        lane.close()
+        if isinstance(lane, TransactionalLane):
+            task = asyncio.get_running_loop().create_task(lane.closed())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def _drain(self, lanes: list[Lane | TransactionalLane], timeout_s: float) -> None:
         for lane in lanes:
             lane.freeze()
         if not lanes:
@@ -294,25 +348,28 @@ class Host:
         # Calls that just returned have yet to tell their ledgers.
         await asyncio.sleep(0)
 
-    def _answered(self, lane: Lane) -> tuple[int, int, float] | None:
+    def _answered(self, lane: Lane | TransactionalLane) -> tuple[int, int, float] | None:
         thread = self._app.consumer._thread
         answer: tuple[int, int, float] | None = thread.answered(TP(lane.topic, lane.partition))
         return answer
 
-    def _lag(self, lane: Lane) -> int | None:
+    def _lag(self, lane: Lane | TransactionalLane) -> int | None:
         answer = self._answered(lane)
         if answer is None:
             return None
         position, end, _ = answer
+        if isinstance(lane, TransactionalLane):
+            # What the group has committed, as every lag tool sees it.
+            return None if lane.position is None else max(0, end - lane.position)
         if not lane.queued and not lane.inflight:
             # Markers of transactions take offsets that no ledger sees.
             return max(0, end - position)
-        first_unfinished = lane.ledger.position
+        first_unfinished = lane.position
         return max(0, end - (position if first_unfinished is None else first_unfinished))
 
     def _read_from(self, tp: TP) -> int | None:
         """Where reading goes on; None if the group has never committed."""
-        following = self._lanes[tp].ledger.next_offset
+        following = self._lanes[tp].next_offset
         committed: int | None = self._app.consumer._committed_offset.get(tp)
         return committed if following is None else following
 

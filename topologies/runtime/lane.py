@@ -98,6 +98,16 @@ class Lane:
         """Messages that no call has taken."""
         return len(self._queue)
 
+    @property
+    def position(self) -> int | None:
+        """The first unfinished offset; None before the first message."""
+        return self.ledger.position
+
+    @property
+    def next_offset(self) -> int | None:
+        """Where to read on; None: at the group's offset."""
+        return self.ledger.next_offset
+
     def start(self) -> None:
         """Begin to work."""
         self._worker = asyncio.get_running_loop().create_task(self._guard(self._run()))

@@ -4,6 +4,7 @@
 0     stopped by SIGTERM or SIGINT, finished and committed
 70    a defect in an operator, a sink or the host; what was in flight is read again
 71    Faust crashed or could not start
+72    fenced: another process took over a partition while this one stood still
 75    the stop took longer than ``runtime.stop_timeout``, or could not commit; some is read again
 78    the configuration is wrong (raised as ConfigurationError for the command line to say)
 ====  =====================================================================================
@@ -28,8 +29,9 @@ from prometheus_client import CollectorRegistry
 from schemas.config import Config
 from schemas.errors import OtlpStreamsError
 from streams.edges.platform import AdminServer, create_registry
-from topologies.exits import EXIT_CRASHED, EXIT_DEFECT, EXIT_TRY_AGAIN
+from topologies.exits import EXIT_CRASHED, EXIT_DEFECT, EXIT_FENCED, EXIT_TRY_AGAIN
 
+from .ports import Fenced
 from .stage import Service, Stage
 from .worker import Worker
 
@@ -148,6 +150,9 @@ def _stop_signal() -> asyncio.Event:
 
 
 def _fatal(error: BaseException) -> None:
+    if isinstance(error, Fenced):
+        _log.critical("fenced: %s", error)
+        die(EXIT_FENCED, "another process has a partition of ours; this one was too slow")
     die(EXIT_DEFECT, "a defect ends this process", error)
 
 

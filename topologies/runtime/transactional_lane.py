@@ -190,6 +190,11 @@ class TransactionalLane:
         return len(self._intake)
 
     @property
+    def uncommitted(self) -> bool:
+        """Something is processed and not committed."""
+        return not self._quiet.is_set()
+
+    @property
     def next_offset(self) -> int | None:
         """Where to read on; None while that is not known."""
         return self._intake.next

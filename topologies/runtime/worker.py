@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from schemas.config import Config
 from schemas.errors import BrokerUnavailable, ConfigurationError
-from schemas.topics import topic_specs
+from schemas.topics import journal_spec, topic_specs
 from topologies.control.follower import ControlFollower
 from topologies.kafka import create_producer, ensure_topics, list_topics
 
@@ -153,7 +153,13 @@ class Worker:
         needed = {names.deadletter, names.control, names.audit, *self._outputs}
         for stage in self._stages:
             needed.update(stage.topics, stage.outputs)
-        specs = [spec for spec in topic_specs(config) if spec.name in needed]
+        known = {spec.name: spec for spec in topic_specs(config)}
+        for stage in self._stages:
+            if stage.operators is not None:
+                journal = journal_spec(config, stage.name, stage.topics)
+                known.setdefault(journal.name, journal)
+                needed.add(journal.name)
+        specs = [spec for spec in known.values() if spec.name in needed]
         await ensure_topics(config.kafka, specs, create=config.topics.create)
         foreign = needed - {spec.name for spec in specs}
         await self._demand(foreign)
