@@ -11,7 +11,7 @@ LIMIT := $(if $(filter command line,$(origin SECONDS)),--seconds $(SECONDS))
 
 # Nothing is inferred here, and a file called `run` or `test` must not hide a target.
 MAKEFLAGS += --no-builtin-rules
-.PHONY: run test bench lint format lock clean help venv
+.PHONY: run test bench chaos lint format lock clean help venv
 
 run: $(STAMP) ## Kafka, all stages, a backend and a replayed recording, live; SECONDS=30 ends by itself
 	@exec $(BIN)/otlp-streams demo $(LIMIT) $(ARGS)
@@ -21,6 +21,9 @@ test: $(STAMP) ## every test, on a real Kafka; ARGS="-k name" for some
 
 bench: $(STAMP) ## items per CPU-second and peak memory, as a table
 	@exec $(BIN)/python -m tests.bench $(ARGS)
+
+chaos: $(STAMP) ## two workers, and whatever can happen to them, for MINUTES=30; ARGS="--seed 1"
+	@exec $(BIN)/python -m tests.broker.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 lint: $(STAMP) ## format, style, types, import contracts
 	$(BIN)/ruff format --check .
