@@ -234,5 +234,6 @@ class ControlFollower:
 
 
 async def _close(consumer: AIOKafkaConsumer) -> None:
-    with contextlib.suppress(Exception):
+    # Without a broker aiokafka lets the cancellation of its own requests out of stop().
+    with contextlib.suppress(Exception, asyncio.CancelledError):
         await consumer.stop()
