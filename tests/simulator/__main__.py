@@ -18,9 +18,10 @@ def main() -> int:
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first")
     parser.add_argument("--seed", type=int, help="only this one, with its schedule")
     parser.add_argument("--keep-going", action="store_true", help="count failures, shrink none")
+    parser.add_argument("--tell", action="store_true", help="what happens, line by line")
     arguments = parser.parse_args()
     if os.environ.get("PYTHONHASHSEED") != "0":
-        os.execve(  # noqa: S606
+        os.execve(
             sys.executable,
             [sys.executable, "-m", "tests.simulator", *sys.argv[1:]],
             {**os.environ, "PYTHONHASHSEED": "0"},
@@ -35,7 +36,7 @@ def main() -> int:
         seeds = range(arguments.first, arguments.first + arguments.seeds)
     began, failed, totals = time.monotonic(), [], Counter()
     for seed in seeds:
-        outcome = run(draw(seed))
+        outcome = run(draw(seed), tell=arguments.tell)
         totals.update(outcome.counts, steps=outcome.steps, virtual_s=int(outcome.seconds))
         if arguments.seed is not None:
             print(outcome.schedule)
@@ -43,7 +44,8 @@ def main() -> int:
         if outcome.failures:
             failed.append(seed)
             if not arguments.keep_going:
-                print(report(outcome))
+                if not arguments.tell:
+                    print(report(outcome))
                 return 1
             print(f"seed {seed}: {outcome.failures[0]}")
     seconds = time.monotonic() - began

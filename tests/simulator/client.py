@@ -130,6 +130,11 @@ class SimLog:
         end: int = await self._network.request("end", lambda: log.stable)
         return end
 
+    async def written(self, topic: str, partition: int) -> int:
+        log = self._kafka.log(topic, partition)
+        end: int = await self._network.request("end", lambda: log.end)
+        return end
+
     async def read(
         self, topic: str, partition: int, start: int, stop: int
     ) -> AsyncIterator[Sequence[Batch]]:

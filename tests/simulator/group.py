@@ -18,8 +18,9 @@ import random
 from collections import deque
 from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
+from schemas.batches import Batch
 from schemas.errors import BrokerUnavailable
 from topologies.runtime.faust_app import TP, FaustHost
 from topologies.runtime.ports import Offset
@@ -76,7 +77,8 @@ class Group:
         if not self.preparing:
             self.rebalance()
         member.seen = loop.time()
-        joining = member.joining = loop.create_future()
+        joining = member.joining or loop.create_future()
+        member.joining = joining
         self._complete()
         return joining
 
@@ -144,6 +146,14 @@ class Group:
         for tp in free:
             least = min(members, key=lambda member: len(member.assigned))
             least.assigned[TP(*tp)] = None
+
+
+class _Fetched(NamedTuple):
+    tp: TP
+    at: int
+    batches: list[Batch]
+    position: int
+    stable: int
 
 
 class _Thread:
@@ -348,10 +358,9 @@ class SimApp:
         )
         consumer._committed_offset.update(found)
         for tp, offset in found.items():
-            if offset is None:
-                log = kafka.log(*tp)
-                offset = log.begin if self._reset == "earliest" else log.stable
-            consumer.seek(tp, offset)
+            log = kafka.log(*tp)
+            first = log.begin if self._reset == "earliest" else log.stable
+            consumer.seek(tp, first if offset is None else offset)
 
     # --- messages
 
@@ -368,38 +377,47 @@ class SimApp:
                     async with asyncio.timeout(1.0):
                         await consumer._freed.wait()
                 continue
-            generation = self.consumer_generation_id
+            generation, assigned = self.consumer_generation_id, consumer.assigned
             try:
                 found = await self.network.request("fetch", lambda a=active: self._fetch(a))
             except BrokerUnavailable:
                 await asyncio.sleep(0.05)
                 continue
-            if not found:
+            if consumer.assigned is not assigned:
+                continue  # aiokafka drops what belongs to an earlier assignment
+            order = self._arrived(found)
+            if not order:
                 await asyncio.sleep(0.1 * self.draw())
                 continue
             if self.draw() < 0.3:
                 await asyncio.sleep(self.draw() * 0.002)  # from thread to thread
-            await self._hand_over(found, active, generation)
+            await self._hand_over(order, active, generation)
 
-    def _fetch(self, active: Ordered) -> list[tuple[TP, Any]]:
-        """At the broker: some messages of each, in turn; positions move on."""
-        consumer, found, now_s = self.consumer, [], EPOCH_S + self.kafka.loop.time()
+    def _fetch(self, active: Ordered) -> list[_Fetched]:
+        """At the broker: some messages of each."""
+        found, positions = [], self.consumer.positions
         for tp in active:
-            if tp not in consumer.positions:
-                continue
-            log = self.kafka.log(*tp)
-            limit = 1 + int(self.draw() * 8)
-            batches, position = log.committed(consumer.positions[tp], log.stable, limit)
-            consumer.positions[tp] = position
-            consumer._thread.answers[tp] = (position, log.stable, now_s)
-            found.append([(tp, batch) for batch in batches])
-        order: list[tuple[TP, Any]] = []
-        while any(found):
-            order.extend(run.pop(0) for run in found if run)
+            if (at := positions.get(tp)) is not None:
+                log = self.kafka.log(*tp)
+                batches, position = log.committed(at, log.stable, 1 + int(self.draw() * 8))
+                found.append(_Fetched(tp, at, batches, position, log.stable))
+        return found
+
+    def _arrived(self, found: list[_Fetched]) -> list[tuple[TP, Batch]]:
+        """Positions move on, but for partitions that were sought meanwhile; messages in turn."""
+        consumer, now_s, runs = self.consumer, EPOCH_S + self.kafka.loop.time(), []
+        for tp, at, batches, position, stable in found:
+            if consumer.positions.get(tp) == at:
+                consumer.positions[tp] = position
+                consumer._thread.answers[tp] = (position, stable, now_s)
+                runs.append([(tp, batch) for batch in batches])
+        order: list[tuple[TP, Batch]] = []
+        while any(runs):
+            order.extend(run.pop(0) for run in runs if run)
         return order
 
     async def _hand_over(
-        self, found: list[tuple[TP, Any]], active: Ordered, generation: int
+        self, found: list[tuple[TP, Batch]], active: Ordered, generation: int
     ) -> None:
         consumer = self.consumer
         for tp, batch in found:

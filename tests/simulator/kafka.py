@@ -24,7 +24,7 @@ from topologies.runtime.ports import Fenced, Offset
 
 from .loop import EPOCH_S, SimLoop
 
-__all__ = ["Busy", "Kafka", "Partition", "State", "TP", "Transaction"]
+__all__ = ["TP", "Busy", "Kafka", "Partition", "State", "Transaction"]
 
 
 class TP(NamedTuple):

@@ -17,6 +17,7 @@ import contextlib
 import contextvars
 import heapq
 import random
+import warnings
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -155,7 +156,8 @@ class SimLoop(asyncio.BaseEventLoop):
         for task in self._all:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
-                with contextlib.suppress(BaseException):
+                with contextlib.suppress(BaseException), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # some have never begun
                     task.get_coro().close()  # type: ignore[union-attr]
         self._all.clear()
         self._ready.clear()

@@ -1,11 +1,11 @@
 """What the simulated stage does: four ways to depend on one's past, each told apart by its output.
 
-    Echo                       nothing is remembered; every key once, in order
-    Counting.by_snapshot       tests.operators.counting: every record tells all counts
-    Counting.by_replay
-    Deciding                   what waits is decided by number or by tick, and numbered: a tick is
-                               not replayed, so its decisions come back from the log alone; with
-                               and without snapshots
+Echo                       nothing is remembered; every key once, in order
+Counting.by_snapshot       tests.operators.counting: every record tells all counts
+Counting.by_replay
+Deciding                   what waits is decided by number or by tick, and numbered: a tick is
+                           not replayed, so its decisions come back from the log alone; with
+                           and without snapshots
 """
 
 from __future__ import annotations

@@ -127,9 +127,7 @@ def _event(rng: random.Random, kind: str, step: int, workers: int) -> Event:
     return Event(step, kind, 0, rng.choice((0.3, 0.7, 1.0)))
 
 
-def shrink(
-    schedule: Schedule, fails: Callable[[Schedule], bool], tries: int = 200
-) -> Schedule:
+def shrink(schedule: Schedule, fails: Callable[[Schedule], bool], tries: int = 200) -> Schedule:
     """A smaller schedule that still fails; each step of it is one that does."""
     progress = True
     while progress and tries > 0:
@@ -172,6 +170,4 @@ def _smaller(schedule: Schedule) -> Iterator[Schedule]:
             event._replace(seconds=event.seconds / 2 if event.seconds > 0.1 else 0.0),
         ):
             if simpler != event and simpler.count:
-                yield replace(
-                    schedule, events=(*events[:index], simpler, *events[index + 1 :])
-                )
+                yield replace(schedule, events=(*events[:index], simpler, *events[index + 1 :]))

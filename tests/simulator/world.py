@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import gc
 import logging
 import random
@@ -19,14 +20,13 @@ from typing import Any
 
 from schemas.batches import Batch, Record
 from schemas.errors import OtlpStreamsError
-from tests.operators import counting
 from topologies.runtime.ports import Fenced, Transactions
 
 from . import operators
 from .client import Network, SimLog, SimTransactions
 from .group import Group
 from .hosting import SimHost
-from .kafka import Kafka, TP
+from .kafka import TP, Kafka
 from .loop import Hang, Process, SimClock, SimLoop
 from .schedule import Event, Schedule
 
@@ -135,6 +135,7 @@ class World:
 
     def _settle(self) -> None:
         """No more trouble."""
+        self.told("no more trouble")
         self.calm = True
         self._events.clear()
         self._armed.clear()
@@ -247,6 +248,7 @@ class World:
         if worker.process is not None and worker.process.alive:
             return
         worker.lives += 1
+        self.told(f"worker {worker.number} begins its life {worker.lives}")
         process = worker.process = Process(f"{worker.number}", self.loop)
         worker.host = host = self.parts.host(self, worker, process)
         process.spawn(host.main())
@@ -257,18 +259,23 @@ class World:
             return
         worker.process.kill()
         if back_s is not None:
-            self.loop.call_later(back_s, self.launch, worker)
+            # The supervisor's timer must not vanish with the process that set it.
+            self.loop.call_later(back_s, self.launch, worker, context=contextvars.Context())
 
     def ended(self, worker: Worker, process: Process, error: BaseException) -> None:
         """A process has ended itself."""
         if not process.alive:
             return
+        self.told(f"ends itself: {error!r}")
         if isinstance(error, Fenced):
             self.fenced += 1
         else:
             self.failures.append(f"worker {worker.number} has a defect: {error!r}{_where(error)}")
         if worker.process is process:
             self.kill(worker, 0.3)
+
+    def told(self, text: str) -> None:
+        """Something worth a line."""
 
     # --- trouble
 
@@ -279,6 +286,7 @@ class World:
 
     def _happen(self, event: Event) -> None:
         loop, worker = self.loop, self.workers[event.worker]
+        self.told(str(event))
         if event.kind == "crash":
             self.kill(worker, event.seconds)
         elif event.kind == "stop":
@@ -319,6 +327,21 @@ class World:
         return None
 
 
+def _tell(world: World) -> None:
+    class Teller(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            world.told(record.getMessage())
+
+    logger = logging.getLogger("topologies.runtime")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [Teller()]
+    logger.propagate = False
+    world.told = lambda text: print(  # type: ignore[method-assign]
+        f"{world.loop.steps:>7} {world.loop.time():9.4f} "
+        f"{getattr(Process.current(), 'name', '-')}: {text}"
+    )
+
+
 def _where(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
@@ -328,15 +351,18 @@ def _where(error: BaseException) -> str:
     return f" ({trace.tb_frame.f_code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno})"
 
 
-def run(schedule: Schedule, parts: Parts | None = None) -> Outcome:
-    """Let a schedule come true, and check what must hold."""
+def run(schedule: Schedule, parts: Parts | None = None, *, tell: bool = False) -> Outcome:
+    """Let a schedule come true, and check what must hold; ``tell`` what happens meanwhile."""
     from .properties import check
 
     level = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
     collecting = gc.isenabled()
     gc.disable()
     world = World(schedule, parts or Parts())
+    if tell:
+        _tell(world)
+    else:
+        logging.disable(logging.CRITICAL)
     try:
         world.loop.run_until_complete(world.main())
     except Hang as hang:

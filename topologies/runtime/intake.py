@@ -87,6 +87,8 @@ class Intake:
             if self._checked != checked:
                 return  # cleared meanwhile
             checked = self._checked = upto
+            if self._queue:  # some of it may have come while it was read
+                found = [batch for batch in found if batch.offset < self._queue[0].offset]
             if found:
                 self._queue.extendleft(reversed(found))
                 self.bytes += sum(len(batch.value) for batch in found)

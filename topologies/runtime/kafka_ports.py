@@ -207,6 +207,7 @@ class KafkaLog:
         self._idle: list[AIOKafkaConsumer] = []
         self._slots = asyncio.Semaphore(READERS_MAX)
         self._admin: AdminClient | None = None
+        self._uncommitted: AIOKafkaConsumer | None = None
         self._opening = asyncio.Lock()
 
     async def begin(self, topic: str, partition: int) -> int:
@@ -222,6 +223,24 @@ class KafkaLog:
         async with self._reader() as reader:
             found: dict[TopicPartition, int] = await reader.end_offsets([where])
             return found[where]
+
+    async def written(self, topic: str, partition: int) -> int:
+        """High watermark: a consumer that reads uncommitted is told no other end."""
+        where = TopicPartition(topic, partition)
+        async with self._opening:
+            try:
+                if self._uncommitted is None:
+                    reader = create_consumer(self._kafka, isolation_level="read_uncommitted")
+                    await start_client(reader, self._kafka)
+                    self._uncommitted = reader
+                found: dict[TopicPartition, int]
+                found = await self._uncommitted.end_offsets([where])
+                return found[where]
+            except (KafkaError, OSError, TimeoutError) as error:
+                if self._uncommitted is not None:
+                    await _close(self._uncommitted)
+                    self._uncommitted = None
+                raise as_ours(error, f"Kafka at {', '.join(self._kafka.brokers)}") from error
 
     async def read(
         self, topic: str, partition: int, start: int, stop: int
@@ -267,6 +286,9 @@ class KafkaLog:
             with contextlib.suppress(Exception):
                 await reader.stop()
         self._idle.clear()
+        if self._uncommitted is not None:
+            await _close(self._uncommitted)
+            self._uncommitted = None
         await self._open.aclose()
 
     @contextlib.asynccontextmanager
@@ -291,7 +313,8 @@ class KafkaLog:
 
 
 async def _close(reader: AIOKafkaConsumer) -> None:
-    with contextlib.suppress(Exception):
+    # Without a broker aiokafka lets the cancellation of its own requests out of stop().
+    with contextlib.suppress(Exception, asyncio.CancelledError):
         async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await reader.stop()
 

@@ -37,6 +37,10 @@ class Log(Protocol):
         """Last stable offset: everything before it can be read. Counts transaction markers."""
         ...
 
+    async def written(self, topic: str, partition: int) -> int:
+        """High watermark: also what is not committed yet, by whomever, lies before it."""
+        ...
+
     def read(
         self, topic: str, partition: int, start: int, stop: int
     ) -> AsyncIterator[Sequence[Batch]]:

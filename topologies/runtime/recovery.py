@@ -35,6 +35,9 @@ LOOK_BACK_FIRST = 4
 LOOK_BACK_FACTOR = 8
 """The last progress record is looked for in the last 4 offsets, then 32, 256, ..."""
 
+SETTLING_S = 0.1
+"""Where others' transactions hide what lies behind them, the end is asked for again this often."""
+
 SECOND_LOOK_S = 0.2
 """Before a person is believed to have reset a group, its offset is read once more."""
 
@@ -140,7 +143,7 @@ class Recovery:
     async def _last_progress(self) -> Progress | None:
         log, place = self._log, self._place
         journal, partition = place.journal, place.partition
-        begin, end = await log.begin(journal, partition), await log.end(journal, partition)
+        begin, end = await log.begin(journal, partition), await self._settled(journal)
         key, back, stop = progress_key(place.topic), LOOK_BACK_FIRST, end
         while stop > begin:
             start, value = max(begin, end - back), None
@@ -156,6 +159,23 @@ class Recovery:
             stop, back = start, back * LOOK_BACK_FACTOR
         return None
 
+    async def _settled(self, topic: str) -> int:
+        """Last stable offset, once it has passed everything that lies there now.
+
+        Lanes of several sources share a partition of the journal, and of a log: a transaction
+        that another one has open there, or has died with, hides our newest records until it is
+        over. Our own are over since the producer has started.
+        """
+        log, partition = self._log, self._place.partition
+        written = await log.written(topic, partition)
+        told = False
+        while (end := await log.end(topic, partition)) < written:
+            if not told:
+                told = True
+                _log.info("%s: waits for an open transaction on %s", self._place, topic)
+            await self._clock.sleep(SETTLING_S)
+        return end
+
     # --- 3
 
     async def _host(
@@ -163,7 +183,7 @@ class Recovery:
     ) -> HostedOperator:
         log_end = None
         if operator.log_topic is not None:
-            log_end = await self._log.end(operator.log_topic, self._place.partition)
+            log_end = await self._settled(operator.log_topic)
         known = None if progress is None else progress.operators.get(operator.name)
         if known is None:
             return HostedOperator(operator, position, log_end)
