@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import re
@@ -26,7 +27,7 @@ from .traffic import eventually, fill
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "exactly-once.md"
 OUTPUT = "error_totals"
-PARTITIONS, MESSAGES, KILLS, SEED = 3, 900, 4, 20261124
+PARTITIONS, KILLS, SEED = 3, 3, 20261124
 POISON = b"no request"
 
 
@@ -61,20 +62,30 @@ def request(severities: Sequence[int]) -> bytes:
     return message.SerializeToString()  # type: ignore[no-any-return]
 
 
-def made(rng: random.Random) -> tuple[list[bytes], list[list[int]]]:
-    """Messages, dealt to the partitions in turn, and the totals that follow on each."""
-    values: list[bytes] = []
-    totals: list[list[int]] = [[0] for _ in range(PARTITIONS)]
-    for number in range(MESSAGES):
-        if rng.random() < 0.02:
-            values.append(POISON)
-            continue
+class Traffic:
+    """Messages, dealt to the partitions in turn for as long as it runs, and what must follow."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.totals: list[list[int]] = [[] for _ in range(PARTITIONS)]
+        self.poison = 0
+        self.stopping = False
+        self._rng = rng
+
+    async def run(self, bootstrap: str, topic: str) -> None:
+        """Send until ``stopping``."""
+        while not self.stopping:
+            await fill(bootstrap, topic, PARTITIONS, [self._next(n) for n in range(30)])
+            await asyncio.sleep(0.05)  # the pace
+
+    def _next(self, number: int) -> bytes:
+        rng, of = self._rng, self.totals[number % PARTITIONS]
+        if rng.random() < 0.01:
+            self.poison += 1
+            return POISON
         severities = [rng.choice([5, 9, 13, 17, 21]) for _ in range(rng.randint(1, 4))]
-        values.append(request(severities))
         if errors := sum(severity >= 17 for severity in severities):
-            of = totals[number % PARTITIONS]
-            of.append(of[-1] + errors)
-    return values, [of[1:] for of in totals]
+            of.append((of[-1] if of else 0) + errors)
+        return request(severities)
 
 
 async def committed(bootstrap: str, topic: str) -> list[list[bytes]]:
@@ -116,26 +127,29 @@ async def test_its_totals_are_right_however_often_it_is_killed(
         },
         "runtime": {"commit_interval": "100ms"},
     }
-    values, totals = made(rng)
+    traffic = Traffic(rng)
     worker = StageProcess(example, "error_totals", config, example / "worker.py")
 
-    async def arrived(count: int) -> bool:
-        return sum(map(len, await committed(kafka.bootstrap, OUTPUT))) >= count
+    async def totals() -> list[list[int]]:
+        found = await committed(kafka.bootstrap, OUTPUT)
+        return [[json.loads(value)["total"] for value in of] for of in found]
 
-    everything = sum(map(len, totals))
+    async def grown(count: int) -> bool:
+        return sum(map(len, await totals())) >= count
+
     async with worker:
         await worker.ready()
-        for kill in range(1, KILLS + 1):
-            part = values[(kill - 1) * MESSAGES // KILLS : kill * MESSAGES // KILLS]
-            before = sum(map(len, await committed(kafka.bootstrap, OUTPUT)))
-            await fill(kafka.bootstrap, logs, PARTITIONS, part)
-            await eventually(lambda before=before: arrived(before + rng.randint(1, 60)), 40)
-            await worker.kill()
+        sending = asyncio.create_task(traffic.run(kafka.bootstrap, logs))
+        for _ in range(KILLS):
+            seen = sum(map(len, await totals()))
+            await eventually(lambda seen=seen: grown(seen + rng.randint(1, 200)), 40)
+            await worker.kill()  # under load, at any moment
             await worker.start()
-        await eventually(lambda: arrived(everything), 40)
+        traffic.stopping = True
+        await sending
+        await eventually(lambda: grown(sum(map(len, traffic.totals))), 40)
         await worker.ready()
         assert await worker.stop() == 0, worker.log()
-    found = await committed(kafka.bootstrap, OUTPUT)
-    assert [[json.loads(value)["total"] for value in of] for of in found] == totals
+    assert await totals() == traffic.totals
     dead = [value for of in await committed(kafka.bootstrap, deadletter) for value in of]
-    assert dead == [POISON] * values.count(POISON)
+    assert dead == [POISON] * traffic.poison
