@@ -105,6 +105,7 @@ class Workers:
         output: str | None = None,
         runtime: dict[str, Any] | None = None,
         kafka: dict[str, Any] | None = None,
+        names: dict[str, str] | None = None,
         **knobs: Any,
     ) -> Worker:
         order = {
@@ -118,7 +119,7 @@ class Workers:
                     "consumer": {"session_timeout": 6, "heartbeat_interval": 0.5},
                     **(kafka or {}),
                 },
-                "topics": {"create": True, "names": {"deadletter": deadletter}},
+                "topics": {"create": True, "names": {"deadletter": deadletter, **(names or {})}},
                 "telemetry": {"endpoint": "127.0.0.1:0"},
                 "runtime": {"commit_interval": 0.2, "idle_tick": 0.3, **(runtime or {})},
             },

@@ -86,8 +86,9 @@ class CopyingOperator:
             # Fits our own limit and not the topic's.
             return Outcome([Record(self._output, os.urandom(200_000), self._partition)])
         value = ident(batch).encode()
-        return Outcome([Record(self._output, value + b" a\n", self._partition, b"k", batch.headers),
-                        Record(self._output, value + b" b\n", self._partition)])  # fmt: skip
+        parts = (value + b" a\n", value + b" b\n")
+        where = (self._partition, b"k", batch.headers)
+        return Outcome([Record(self._output, part, *where) for part in parts])
 
     def tick(self, now_ms: int) -> Outcome:
         with self._ticks.open("a") as file:
@@ -143,12 +144,12 @@ def main() -> None:
     if output := order.get("output"):
         ticks = Path(order["done"]).with_suffix(".ticks")
         operators = lambda _, partition: [CopyingOperator(output, partition, ticks)]  # noqa: E731
-        if "counting" in knobs:
+        if knobs.get("counting"):
             operators = counting(output, knobs)
         merge = bool(knobs.get("merge"))
         stage = Stage(
             operators=operators,
-            scan=scan if "counting" in knobs else None,
+            scan=scan if knobs.get("counting") else None,
             merge_outputs=merge,
             outputs=(output,),
             **common,

@@ -156,7 +156,7 @@ async def test_an_operator_copies_and_ticks(
         sent = [r.value.decode() for r in records if r.partition == partition]
         expected = [n for n in range(60) if n % 2 == partition and n != 5]
         assert sent == [f"id{n} {part}\n" for n in expected for part in "ab"]
-    assert all(dict(r.headers) for r in records if r.value.endswith(b"a"))
+    assert all(dict(r.headers) for r in records if r.value.endswith(b"a\n"))
     (letter,) = await read_all(workers.bootstrap, deadletter)
     assert dict(letter.headers)["deadletter.message"] == b"bad wire type at byte 7"
     ticks = worker.done_file.with_suffix(".ticks")

@@ -76,11 +76,22 @@ class Committer:
         self._interval_s = snapshot_interval_s
         self._max_bytes = snapshot_max_bytes
         self._writers: dict[str, SnapshotWriter] = {}
-        now_s = clock.monotonic()
         self._snapshot_due_s = {
-            each.name: now_s + snapshot_interval_s for each in operators if each.operator.snapshots
+            each.name: clock.monotonic() + self._snapshot_in_s(each)
+            for each in operators
+            if each.operator.snapshots
         }
         self._complete = False
+
+    def _snapshot_in_s(self, each: HostedOperator) -> float:
+        """Pause before its first snapshot; what a recovery had to replay is not left to the next.
+
+        Otherwise processes that die sooner than a snapshot is due replay ever more.
+        """
+        if each.snapshot is None:
+            return self._interval_s if each.replayed == 0 else 0.0
+        age_s = self._clock.unix_ns() / 1e9 - each.snapshot.taken_ms / 1e3
+        return max(0.0, self._interval_s - max(0.0, age_s))
 
     @property
     def unfinished(self) -> bool:

@@ -95,7 +95,8 @@ class Host:
         self._closing: set[asyncio.Task[None]] = set()
         self._generation: int | None = None
         self._stopping = False
-        self._fed: set[Lane | TransactionalLane] = set()
+        self._fed: dict[Lane | TransactionalLane, None] = {}
+        """Lanes to be woken, in the order of their messages."""
         self._retention = RetentionWatch(self.group, self._earliest, self.topic_counts)
         self._app = create_app(self.group, stage.topics, config.kafka, config.runtime, self)
         runtime = config.runtime
@@ -169,9 +170,17 @@ class Host:
     def lane_states(self) -> Iterable[LaneState]:
         """The lanes as they are."""
         for lane in self._lanes.values():
-            yield LaneState(
+            state = LaneState(
                 lane.topic, lane.partition, self._lag(lane), lane.bytes, lane.inflight, lane.full
             )
+            if isinstance(lane, TransactionalLane) and (places := lane.snapshots):
+                oldest_s = min(place.taken_ms for place in places) / 1e3
+                yield state._replace(
+                    snapshot_bytes=sum(place.size_bytes for place in places),
+                    snapshot_age_s=max(0.0, self._clock.unix_ns() / 1e9 - oldest_s),
+                )
+            else:
+                yield state
 
     # --- for Faust (faust_app.FaustHost)
 
@@ -210,7 +219,7 @@ class Host:
                 headers,
             )
         )
-        self._fed.add(lane)
+        self._fed[lane] = None
 
     async def on_revoked(self) -> None:
         """Step 1."""

@@ -32,6 +32,8 @@ class HostedOperator:
         self.replay_from: int | None = None
         self.snapshot: SnapshotPlace | None = None
         self.slots = [0, 0]
+        self.replayed = 0
+        """Messages that it was given again after a restart."""
         self._marks: deque[tuple[int, int]] = deque()
         """(source offset, end of the log when everything before it had been committed)."""
         self.log_end = log_end

@@ -6,7 +6,7 @@ somebody scrapes. One :class:`RuntimeMetrics` per registry holds all hosts of th
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
@@ -55,6 +55,8 @@ _GAUGES = (
     ("queued_bytes", "otlp_streams_lane_bytes", "Bytes queued and in flight in the lane."),
     ("inflight", "otlp_streams_lane_inflight_calls", "Calls under way in the lane."),
     ("full", "otlp_streams_lane_full", "1 while the lane is full and its partition not fetched."),
+    ("snapshot_bytes", "otlp_streams_snapshot_bytes", "Size of the newest snapshots of a lane."),
+    ("snapshot_age_s", "otlp_streams_snapshot_age_seconds", "Age of the oldest of them."),
 )
 """Attribute of :class:`LaneState`, metric, help. Labels: stage, topic, partition."""
 
@@ -75,12 +77,13 @@ class LaneCounts:
         """By reason."""
         self.recoveries: Counter[str] = Counter()
         """By cause."""
-        self.recovery_s = 0.0
+        self.recovery_s: defaultdict[str, float] = defaultdict(float)
+        """By cause."""
 
     def recovered(self, cause: str, seconds: float) -> None:
         """A lane has its state."""
         self.recoveries[cause] += 1
-        self.recovery_s += seconds
+        self.recovery_s[cause] += seconds
 
 
 class LaneState(NamedTuple):
@@ -92,6 +95,10 @@ class LaneState(NamedTuple):
     queued_bytes: int
     inflight: int
     full: bool
+    snapshot_bytes: int | None = None
+    """Of the newest complete snapshots of its operators; None: none."""
+    snapshot_age_s: float | None = None
+    """Of the oldest of them."""
 
 
 class CommitTimes:
@@ -186,6 +193,7 @@ class RuntimeMetrics(Collector):
                 for reason, count in counts.dead_letters.items():
                     letters.add_metric((host.stage_name, topic, reason), count)
         yield letters
+        yield from self._recoveries(hosts)
         states = [(host.stage_name, list(host.lane_states())) for host in hosts]
         for attribute, name, text in _GAUGES:
             gauge = GaugeMetricFamily(name, text, labels=("stage", "topic", "partition"))
@@ -195,6 +203,24 @@ class RuntimeMetrics(Collector):
                         gauge.add_metric((stage, lane.topic, str(lane.partition)), float(value))
             yield gauge
         yield from self._per_host(hosts, states)
+
+    def _recoveries(self, hosts: list[MeasuredHost]) -> Iterator[Metric]:
+        recoveries = CounterMetricFamily(
+            "otlp_streams_recoveries",
+            "Times that a lane got its state back, by what it had lost it to.",
+            labels=("stage", "topic", "cause"),
+        )
+        seconds = CounterMetricFamily(
+            "otlp_streams_recovery_seconds",
+            "Time that recoveries took, summed over lanes.",
+            labels=("stage", "topic", "cause"),
+        )
+        for host in hosts:
+            for topic, counts in host.topic_counts.items():
+                for cause, count in counts.recoveries.items():
+                    recoveries.add_metric((host.stage_name, topic, cause), count)
+                    seconds.add_metric((host.stage_name, topic, cause), counts.recovery_s[cause])
+        yield from (recoveries, seconds)
 
     def _per_host(
         self, hosts: list[MeasuredHost], states: list[tuple[str, list[LaneState]]]
@@ -214,7 +240,7 @@ class RuntimeMetrics(Collector):
             "otlp_streams_rebalances", "Assignments after the first one.", labels=("stage",)
         )
         commits = HistogramMetricFamily(
-            "otlp_streams_commit_seconds", "What an offset commit takes.", labels=("stage",)
+            "otlp_streams_commit_seconds", "What a commit takes.", labels=("stage",)
         )
         for host in hosts:
             ready.add_metric((host.stage_name,), float(host.ready))

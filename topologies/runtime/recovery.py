@@ -285,6 +285,7 @@ class Recovery:
         scanned = Scanned(batch, scan)
         for each in hosted:
             if starts[each.name] <= batch.offset:
+                each.replayed += 1
                 try:
                     each.process(scanned)
                 except PermanentError:

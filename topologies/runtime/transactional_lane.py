@@ -34,6 +34,7 @@ from .clock import Clock
 from .committer import Committer, Sealed
 from .draft import Draft
 from .intake import Intake
+from .journal import SnapshotPlace
 from .metrics import LaneCounts
 from .ports import Fenced, Log, Transactions
 from .processing import Processing
@@ -188,6 +189,12 @@ class TransactionalLane:
     def queued(self) -> int:
         """Messages that are not processed."""
         return len(self._intake)
+
+    @property
+    def snapshots(self) -> list[SnapshotPlace]:
+        """The newest complete ones of its operators."""
+        hosted = self._processing.operators
+        return [each.snapshot for each in hosted if each.snapshot is not None]
 
     @property
     def uncommitted(self) -> bool:
