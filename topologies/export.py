@@ -7,7 +7,7 @@ is away holds up its own lanes only: requests wait for the circuit (one of them 
 lanes stop fetching at ``runtime.lane_max``, and the committed offset is the queue.
 
 What a delivery ends in: the backend has it (partial success too: counted, logged, never sent
-again), or a PermanentError, which the runtime dead-letters after trying each message alone.
+again), or a PermanentError, upon which the runtime looks for the culprit and dead-letters it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from contextlib import asynccontextmanager
 
 from schemas.batches import Batch
 from schemas.config import Config
-from schemas.errors import RetriesExhausted
+from schemas.errors import PermanentError, RetriesExhausted
 from schemas.signals import Signal
 from streams.edges.exporters import Delivery, ExporterMetrics
 from streams.edges.platform import create_registry
@@ -44,19 +44,18 @@ class ExportSink:
     async def deliver(self, batches: Sequence[Batch]) -> None:
         """Return when the backend has them. Raises BackendRefused or RetriesExhausted.
 
-        After RetriesExhausted of several, each comes again alone: it is tried once more, its
-        ``max_elapsed`` does not begin anew.
+        After RetriesExhausted of several, parts of them come again, in the end each alone: a part
+        is tried once more, its ``max_elapsed`` does not begin anew.
         """
         parts = [batch.value for batch in batches if batch.value]
         if not parts:
             return
-        began_s = self._clock()
-        if len(batches) == 1:
-            began_s = self._began_s.pop(batches[0].offset, began_s)
+        known = [batch.offset for batch in batches if batch.offset in self._began_s]
+        began_s = min((self._began_s.pop(offset) for offset in known), default=self._clock())
         try:
             await self._delivery.deliver(self._signal, parts, started_s=began_s)
-        except RetriesExhausted:
-            if len(batches) > 1:
+        except PermanentError as error:
+            if len(batches) > 1 and (known or isinstance(error, RetriesExhausted)):
                 self._began_s.update((batch.offset, began_s) for batch in batches)
             raise
 

@@ -61,20 +61,21 @@ async def test_a_refusal_is_the_runtimes_to_take_apart() -> None:
     assert len(server.bodies) == 1
 
 
-async def test_max_elapsed_does_not_begin_anew_for_each_of_several() -> None:
+async def test_max_elapsed_does_not_begin_anew_for_parts_of_a_group() -> None:
     async with sink(503, max_elapsed=0.2) as (it, server):
-        group = [batch(1, b"\n\x01a"), batch(2, b"\n\x01b")]
+        group = [batch(n, b"\n\x01a") for n in range(4)]
         with pytest.raises(RetriesExhausted):
             await it.deliver(group)
         together = len(server.bodies)
         assert together >= 3
-        for one in group:
+        parts = [group[:2], group[:1], group[1:2], group[2:], group[2:3], group[3:]]
+        for part in parts:
             with pytest.raises(RetriesExhausted):
-                await it.deliver([one])
-        assert len(server.bodies) <= together + 2
+                await it.deliver(part)
+        assert len(server.bodies) <= together + len(parts)
         began_s = time.monotonic()
         with pytest.raises(RetriesExhausted):
-            await it.deliver([batch(3, b"\n\x01c")])
+            await it.deliver([batch(5, b"\n\x01c")])
         assert time.monotonic() - began_s > 0.1, "a new message has all its time"
 
 

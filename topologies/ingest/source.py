@@ -40,7 +40,7 @@ class SourceSink:
             values = [json.decode(signal, value) for value in values]
         division = await self._publisher.divide(signal, wire.merge(values), keep_rejected=True)
         if division.rejected and len(batches) > 1:
-            # Nothing is published yet: each message comes again alone, to name the culprit.
+            # Nothing is published yet: the messages come again in halves, to name the culprit.
             raise ItemsRejected(division.explain(), division.remainder)
         await self._publisher.send(division, _header_set(batches[0].headers))
         if division.rejected:
