@@ -122,9 +122,7 @@ async def test_only_the_culprit_of_a_group_is_dead_lettered() -> None:
 
 @pytest.mark.parametrize("culprits", [{0}, {63}, {20, 21}, {1, 40}, set(range(64))])
 async def test_culprits_are_found_by_halving(culprits: set[int]) -> None:
-    sink = ListSink(
-        lambda offsets: MalformedMessage("bad", 1) if culprits & set(offsets) else None
-    )
+    sink = ListSink(lambda offsets: MalformedMessage("bad", 1) if culprits & set(offsets) else None)
     bench = Bench(sink=sink)
     bench.put(*range(64))
     for _ in range(20):
