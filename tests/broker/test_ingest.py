@@ -17,7 +17,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client import CollectorRegistry
 
-from schemas.batches import Headers
+from schemas.batches import Headers, Record
 from schemas.config import Config
 from schemas.errors import BrokerUnavailable, MessageTooLarge, Overloaded
 from schemas.signals import Signal
@@ -132,6 +132,17 @@ async def test_small_requests_share_messages_and_tenants_never_do(
         tenant = tenants.pop()
         assert headers == ((("tenant", tenant.encode()),) if tenant else ())
     assert sum(len(ids(value)) for _, value, _ in log) == 600
+
+
+async def test_equal_records_are_two_records(kafka: LocalKafka, spans_topic: str) -> None:
+    config = Config.model_validate(configuration(kafka.bootstrap, spans_topic))
+    record = Record(spans_topic, request(1, spans=1), 0)
+    async with publishing(config) as publisher:
+        await asyncio.gather(*(publisher._link.send(record) for _ in range(3)))
+        assert publisher._link.stalled_s == 0
+    assert [value for _, value, _ in await on_log(kafka.bootstrap, spans_topic)] == [
+        record.value
+    ] * 3
 
 
 async def test_large_requests_become_messages_under_the_limit(
