@@ -104,6 +104,8 @@ class Ingest(Settings):
     """Hash from id to partition: the Collector's FNV-1a, or Kafka's murmur2."""
     tenant_header: str | None = None
     """Request header that names the tenant; its messages are never mixed with others'."""
+    tenant_max: Size = Field(default=256, ge=1, le=4096)
+    """Longest name of a tenant."""
     logs_partition_by: Literal["resource", "trace_id"] = "resource"
     """What decides a log record's partition; trace_id only where a record has one."""
     publish_timeout: Duration = Field(default=8.0, ge=0.1, le=600)

@@ -184,6 +184,13 @@ def test_a_missing_variable_names_the_path() -> None:
         "export: {backends: {a: {endpoint: 'http://u:%s@h:1'}}}",
         "export: {backends: {a: {endpoint: 'ftp://u:%s@h:1', protocol: grpc}}}",
         "kafka: {sasl: {mechanism: OAUTHBEARER, oauth: {token_url: 'x://u:%s@h', client_id: a}}}",
+        "kafka: {password: %s}",
+        "password: %s",
+        "ingest: {clientsecret: %s}",
+        "kafka: {sasl: {username: u, password: !%s x}}",
+        "kafka: {sasl: {username: u, password: *%s}}",
+        "kafka: {sasl: {username: u, password: 'a${%s}'}}",
+        "kafka: {brokers: ['u:%s@h']}",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("through_environment", [False, True])
