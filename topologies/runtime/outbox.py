@@ -161,6 +161,8 @@ class Outbox:
             await asyncio.wait(self._closing, timeout=STOP_TIMEOUT_S)
 
     async def _connected(self) -> _Generation:
+        if self._current is not None:
+            return self._current
         async with self._connecting:
             if self._current is None:
                 producer = self._create()

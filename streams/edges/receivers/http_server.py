@@ -247,6 +247,12 @@ class HttpServer:
         chunks: list[bytes] = []
         size = 0
         try:
+            if request.content.is_eof():  # all of it came with the headers: no timeout to set
+                data = request.content.read_nowait()
+                if length is None:
+                    reservation.grow(len(data))
+                    self._check_size(len(data))
+                return data
             async with asyncio.timeout(self._settings.request_timeout):
                 while chunk := await request.content.readany():
                     chunks.append(chunk)
