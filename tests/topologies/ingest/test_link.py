@@ -62,5 +62,5 @@ def test_a_tenant_is_taken_as_its_bytes_and_bounded() -> None:
     as_http_gives_it = b"\xff\xfe".decode("utf-8", "surrogateescape")
     assert publisher._header_set({"x-tenant": as_http_gives_it}) == (("tenant", b"\xff\xfe"),)
     assert publisher._header_set({}) == ()
-    with pytest.raises(MessageTooLarge, match="ingest.tenant_max"):
+    with pytest.raises(MessageTooLarge, match=r"ingest\.tenant_max"):
         publisher._header_set({"x-tenant": "t" * 257})
