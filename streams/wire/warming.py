@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from schemas.signals import Signal
+from streams.wire.counting import count
 from streams.wire.partition import partition_by_resource, partition_by_trace
 from streams.wire.rewrite import split, split_by_size
 from streams.wire.scan import scan
@@ -38,6 +39,7 @@ def _load_numba_without_scipy() -> None:
 def warm_up() -> None:
     """Make all kernels ready; takes half a second with a warm cache, else about ten."""
     _load_numba_without_scipy()
+    count(Signal.LOGS, b"")
     scan(Signal.LOGS, b"")
     spans = scan(Signal.TRACES, b"")
     partition_by_trace(spans, 1)
