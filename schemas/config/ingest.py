@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from ..signals import Signal
 from .base import Settings
 from .security import ServerTls
+from .topics import check_topic_name
 from .units import Duration, Size
 
 __all__ = ["Cors", "GrpcReceiver", "HttpReceiver", "Ingest", "KafkaSource", "split_endpoint"]
@@ -82,6 +83,11 @@ class KafkaSource(Settings):
     """What is on it."""
     encoding: Literal["otlp_proto", "otlp_json"] = "otlp_proto"
     """How it is encoded, in the Collector's words."""
+
+    @field_validator("topic")
+    @classmethod
+    def _is_legal(cls, topic: str) -> str:
+        return check_topic_name(topic)
 
 
 class Ingest(Settings):

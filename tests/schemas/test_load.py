@@ -242,3 +242,15 @@ def test_aliases_of_aliases_are_refused_before_they_fill_memory() -> None:
 
 def test_an_alias_inside_itself_is_refused() -> None:
     assert "too large once its aliases are expanded" in complaint("kafka: &k\n  tls: *k\n")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "\u00fcber", ".", "..", "a/b", "n" * 250])
+def test_a_topic_name_that_kafka_would_not_take(name: str) -> None:
+    quoted = json.dumps(name)
+    for text, path in (
+        (f"ingest: {{sources: [{{topic: {quoted}, signal: logs}}]}}", "ingest.sources[0].topic"),
+        (f"topics: {{names: {{spans: {quoted}}}}}", "topics.names"),
+    ):
+        said = complaint(text)
+        assert path in said
+        assert "is not a legal topic name" in said
