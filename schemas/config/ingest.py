@@ -28,7 +28,7 @@ class _Listener(Settings):
     """Listen at all."""
     tls: ServerTls | None = None
     """TLS of the port; plain text when unset."""
-    late_after: Duration = Field(default=0.1, gt=0, le=60)
+    late_after: Duration = Field(default=0.5, gt=0, le=60)
     """A request that is not whole by then is late: late ones share half of inflight_max. Over
     gRPC a late one holds max_request, because gRPC does not tell how much has come."""
 

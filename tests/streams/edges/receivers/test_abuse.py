@@ -450,8 +450,10 @@ def test_random_bytes_on_both_ports(pieces: list[bytes]) -> None:
         admission = Admission(1 << 20)
         shared = {"max_request_bytes": 1 << 16, "admission": admission,
                   "metrics": ReceiverMetrics(CollectorRegistry())}  # fmt: skip
-        http = HttpServer(HttpReceiver(endpoint="127.0.0.1:0"), script, **shared)  # type: ignore[arg-type]
-        grpc_server = GrpcServer(GrpcReceiver(endpoint="127.0.0.1:0"), script, **shared)  # type: ignore[arg-type]
+        http = HttpServer(HttpReceiver(endpoint="127.0.0.1:0", late_after=0.1), script, **shared)  # type: ignore[arg-type]
+        grpc_server = GrpcServer(
+            GrpcReceiver(endpoint="127.0.0.1:0", late_after=0.1), script, **shared
+        )  # type: ignore[arg-type]
         await http.start()
         await grpc_server.start()
         try:
