@@ -25,6 +25,12 @@ class IngestMetrics:
             ("signal", "outcome"),
             registry=registry,
         )
+        self.source_items = Counter(
+            "otlp_streams_ingest_source_items",
+            "Items of foreign topics that were looked at, taken or rejected.",
+            ("topic",),
+            registry=registry,
+        )
         self.messages = Counter(
             "otlp_streams_ingest_messages",
             "Kafka messages by topic and outcome.",

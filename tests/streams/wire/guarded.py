@@ -1,4 +1,6 @@
-"""Scan and count mutated requests that lie against unreadable pages; a read beyond them kills the process.
+"""Scan mutated requests that lie against unreadable pages; a read beyond them kills the process.
+
+They are counted, too.
 
 Run by test_memory_safety.py: ``python -m tests.streams.wire.guarded SEED ROUNDS``.
 """

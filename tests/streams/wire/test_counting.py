@@ -29,10 +29,11 @@ def counted(signal: Signal, data: bytes) -> int | None:
     try:
         return wire.count(signal, data)
     except MalformedMessage as error:
-        assert 0 <= error.offset <= len(data)
-        official = parse(signal, data)
-        assert official is None or str(error).startswith(STRICTER), (error, data.hex())
-        return None
+        refusal = error
+    assert 0 <= refusal.offset <= len(data)
+    official = parse(signal, data)
+    assert official is None or str(refusal).startswith(STRICTER), (refusal, data.hex())
+    return None
 
 
 def scanned(signal: Signal, data: bytes) -> int | None:
