@@ -9,7 +9,7 @@ from itertools import combinations
 from .ingest import split_endpoint
 from .problems import Problem
 from .root import Config
-from .units import format_duration
+from .units import format_duration, format_size
 
 __all__ = ["cross_check"]
 
@@ -19,6 +19,8 @@ def cross_check(config: Config) -> list[Problem]:
     return [
         *_messages_fit(config),
         *_listeners_differ(config),
+        *_requests_fit(config),
+        *_ingest_has_a_way_in(config),
         *_no_topic_feeds_itself(config),
         *_pauses_grow(config),
         *_backends_make_sense(config),
@@ -37,6 +39,26 @@ def _messages_fit(config: Config) -> Iterator[Problem]:
             "kafka.producer.max_message",
             f"{ours} bytes is more than topics.max_message, {theirs} bytes: "
             "brokers would refuse the largest messages",
+        )
+
+
+def _requests_fit(config: Config) -> Iterator[Problem]:
+    most, largest = config.ingest.inflight_max, config.ingest.max_request
+    if most < largest:
+        yield _problem(
+            "ingest.inflight_max",
+            f"{format_size(most)} is less than ingest.max_request, {format_size(largest)}: "
+            "the largest requests could never be taken",
+        )
+
+
+def _ingest_has_a_way_in(config: Config) -> Iterator[Problem]:
+    ingest = config.ingest
+    if not (ingest.grpc.enabled or ingest.http.enabled or ingest.sources):
+        yield _problem(
+            "ingest",
+            "neither ingest.grpc nor ingest.http is enabled, and there are no ingest.sources: "
+            "nothing could come in",
         )
 
 

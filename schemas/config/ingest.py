@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from ..signals import Signal
 from .base import Settings
 from .security import ServerTls
+from .topics import check_topic_name
 from .units import Duration, Size
 
 __all__ = ["Cors", "GrpcReceiver", "HttpReceiver", "Ingest", "KafkaSource", "split_endpoint"]
@@ -27,6 +28,9 @@ class _Listener(Settings):
     """Listen at all."""
     tls: ServerTls | None = None
     """TLS of the port; plain text when unset."""
+    late_after: Duration = Field(default=0.5, gt=0, le=60)
+    """A request that is not whole by then is late: late ones share half of inflight_max. Over
+    gRPC a late one holds max_request, because gRPC does not tell how much has come."""
 
     @field_validator("endpoint", check_fields=False)
     @classmethod
@@ -80,6 +84,11 @@ class KafkaSource(Settings):
     encoding: Literal["otlp_proto", "otlp_json"] = "otlp_proto"
     """How it is encoded, in the Collector's words."""
 
+    @field_validator("topic")
+    @classmethod
+    def _is_legal(cls, topic: str) -> str:
+        return check_topic_name(topic)
+
 
 class Ingest(Settings):
     """Receivers and their way to Kafka."""
@@ -104,6 +113,8 @@ class Ingest(Settings):
     """Hash from id to partition: the Collector's FNV-1a, or Kafka's murmur2."""
     tenant_header: str | None = None
     """Request header that names the tenant; its messages are never mixed with others'."""
+    tenant_max: Size = Field(default=256, ge=1, le=4096)
+    """Longest name of a tenant."""
     logs_partition_by: Literal["resource", "trace_id"] = "resource"
     """What decides a log record's partition; trace_id only where a record has one."""
     publish_timeout: Duration = Field(default=8.0, ge=0.1, le=600)

@@ -81,7 +81,8 @@ class ConsumerSettings(Settings):
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
     """Where a group without a committed offset begins."""
     instance_id: str | None = None
-    """group.instance.id for static membership; a restart within the session moves nothing."""
+    """group.instance.id for static membership; a restart within the session moves nothing. Workers
+    of one supervisor append their number."""
 
     @model_validator(mode="after")
     def _heartbeat_fits(self) -> Self:

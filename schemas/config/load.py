@@ -21,13 +21,15 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from ..errors import ConfigurationError
-from .problems import Location, Problem, explain, path_of
+from .problems import Location, Problem, explain, may_be_secret, path_of
 from .root import Config
 
 __all__ = ["load"]
 
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)\}")
 _BODY = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+_TOKENS = re.compile(r"'[^']*'|\"[^\"]*\"")
+"""What an error of the parser quotes of the file: an alias may be an unquoted password."""
 _TEXT_WANTED = frozenset({"string_type", "url_type", "path_type", "url_parsing"})
 _SECTION_WANTED = frozenset({"model_type", "dict_type", "tuple_type", "model_attributes_type"})
 _NODES_MAX = 100_000
@@ -50,7 +52,8 @@ def load(
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = None if mark is None else mark.line + 1
-        problem = Problem((), line, f"not YAML: {error.problem or error.context}")
+        said = _TOKENS.sub("...", str(error.problem or error.context))
+        problem = Problem((), line, f"not YAML: {said}")
         raise _failure(source, [problem]) from None
     except YAMLError as error:
         raise _failure(source, [Problem((), None, f"not YAML: {error}")]) from None
@@ -142,7 +145,9 @@ class _Reading:
                 self._complain(location[:1], node, "too large once its aliases are expanded")
             return None
         if str(node.tag).removeprefix(_TAG) not in _TAGS:
-            self._complain(location, node, f"tag {node.tag!s} is not known here")
+            # A password that begins with ! and has no quotes is read as a tag.
+            tag = "a tag (!)" if may_be_secret(location) else f"tag {node.tag!s}"
+            self._complain(location, node, f"{tag} is not known here")
             return None
         if isinstance(node, MappingNode):
             return dict(self._pairs(node, location))
@@ -209,7 +214,8 @@ class _Reading:
                 return "$"
             body = _BODY.fullmatch(match[1])
             if body is None or "${" in match[1]:
-                missing.append(f"{match[0]} is not ${{env:NAME}} or ${{env:NAME:-default}}")
+                said = "${...}" if may_be_secret(location) else match[0]
+                missing.append(f"{said} is not ${{env:NAME}} or ${{env:NAME:-default}}")
                 return ""
             name, default = body[1], body[2]
             if name in self.environment:

@@ -11,14 +11,24 @@ from .fields import find, is_secret, model_at, settings, unit_of
 from .root import Config
 from .units import format_duration, format_size
 
-__all__ = ["MASK", "Location", "Problem", "explain", "hide_userinfo", "nearest", "path_of"]
+__all__ = [
+    "MASK",
+    "Location",
+    "Problem",
+    "explain",
+    "hide_userinfo",
+    "may_be_secret",
+    "nearest",
+    "path_of",
+]
 
 Location = tuple[int | str, ...]
 """Keys and indices from the root, as pydantic counts them."""
 
 MASK = "********"
 _VALUE_CHARACTERS_MAX = 80
-_USERINFO = re.compile(r"//[^/@\s]+@")
+_USERINFO = re.compile(r"(//|\A|['\"])[^/@\s'\"]+@")
+_SECRET_NAME = re.compile(r"pass|secret|token|credential|auth|api_?key|private", re.IGNORECASE)
 _BOUNDS = {
     "greater_than": ("gt", "must be more than"),
     "greater_than_equal": ("ge", "must be at least"),
@@ -72,9 +82,30 @@ def nearest(word: str, possible: Iterable[str]) -> str | None:
     return by_lower[found[0]] if found else None
 
 
+def may_be_secret(location: Location) -> bool:
+    """Whether what stands there must not be shown.
+
+    A secret that is misspelt, or stands in a wrong place, is a secret too.
+    """
+    field = find(location)
+    if field is not None and is_secret(field):
+        return True
+    name = str(location[-1]) if location else ""
+    model = model_at(location[:-1]) if location else None
+    if model is not None and name in model.model_fields:
+        return False
+    siblings = model.model_fields.values() if model else ()
+    secrets = {s.path.rpartition(".")[2] for s in settings(Config) if "secret" in s.kind}
+    return (
+        any(is_secret(sibling) for sibling in siblings)
+        or _SECRET_NAME.search(name) is not None
+        or nearest(name, secrets) is not None
+    )
+
+
 def hide_userinfo(text: str) -> str:
     """A URL without the user and password in it."""
-    return _USERINFO.sub(f"//{MASK}@", text)
+    return _USERINFO.sub(rf"\g<1>{MASK}@", text)
 
 
 def explain(
@@ -128,9 +159,7 @@ def _unknown(location: Location, value: Any) -> str:
     model = model_at(location[:-1])
     siblings = dict(model.model_fields) if model else {}
     guess = nearest(name, siblings)
-    # A misspelt secret is a secret too.
-    risky = any(is_secret(field) for field in siblings.values())
-    shown = MASK if risky and not isinstance(value, dict | list) else _cut(value)
+    shown = MASK if may_be_secret(location) and not isinstance(value, dict | list) else _cut(value)
     said = f"no such setting (value {shown})" if shown else "no such setting"
     elsewhere = [s.path for s in settings(Config) if s.path.rpartition(".")[2] == name]
     guesses = ([guess] if guess else []) + elsewhere[:3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -10,7 +11,16 @@ from ..signals import Signal
 from .base import Settings
 from .units import Duration, Size
 
-__all__ = ["TopicNames", "Topics"]
+__all__ = ["TopicNames", "Topics", "check_topic_name"]
+
+_LEGAL = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+
+
+def check_topic_name(name: str) -> str:
+    """``name`` if Kafka allows it (org.apache.kafka.common.internals.Topic); raises ValueError."""
+    if not _LEGAL.fullmatch(name) or name in (".", ".."):
+        raise ValueError(f"{name!r} is not a legal topic name")
+    return name
 
 
 class TopicNames(Settings):
@@ -45,8 +55,7 @@ class TopicNames(Settings):
                 raise ValueError(f"{name!r} would be the journal of a stage")
             if names.count(name) > 1:
                 raise ValueError(f"two topics are called {name!r}")
-            if not 0 < len(name) <= 249 or not all(c.isalnum() or c in "._-" for c in name):
-                raise ValueError(f"{name!r} is not a legal topic name")
+            check_topic_name(name)
         return self
 
     def of(self, signal: Signal) -> str:

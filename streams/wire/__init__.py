@@ -1,10 +1,12 @@
 """OTLP requests as bytes: validated, indexed and cut without building objects.
 
 ``scan`` checks an ``Export*ServiceRequest`` completely and gives numpy columns; ``split``,
-``split_by_size`` and ``select`` copy items by their byte ranges; ``merge`` joins. Kernels are
-compiled by numba and release the GIL.
+``split_by_size`` and ``select`` copy items by their byte ranges; ``count`` checks and counts
+frames only, which is what ``merge``, the concatenation, needs. Kernels are compiled by numba and
+release the GIL.
 """
 
+from streams.wire.counting import count
 from streams.wire.partition import Partitioner, partition_by_resource, partition_by_trace
 from streams.wire.rewrite import Oversized, merge, select, split, split_by_size
 from streams.wire.scan import (
@@ -28,6 +30,7 @@ __all__ = [
     "PointScan",
     "Scan",
     "SpanScan",
+    "count",
     "merge",
     "partition_by_resource",
     "partition_by_trace",

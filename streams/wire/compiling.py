@@ -31,7 +31,7 @@ __all__ = ["cache_directory", "inner", "kernel"]
 _PACKAGE = Path(__file__).parent
 _PREFIX = "otlp-streams-"
 SOURCES = (
-    *("compiling", "copying", "faults", "fields", "items"),
+    *("compiling", "copying", "counting", "faults", "fields", "items"),
     *("memory", "partition", "text", "tree", "walk"),
 )
 """Modules of the engine whose code or tables are inside of kernels."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FIELDS", "MESSAGES", "NUMBERS", "ROW", "Field", "Kind"]
+__all__ = ["FIELDS", "MESSAGES", "NO_FIELDS", "NUMBERS", "ROW", "Field", "Kind"]
 
 
 class Kind(IntEnum):
@@ -183,6 +183,9 @@ MESSAGES: dict[str, dict[int, Field]] = {
 NUMBERS = {name: number for number, name in enumerate(MESSAGES)}
 """Number of each message type: its block of rows in ``FIELDS``."""
 
+NO_FIELDS = len(MESSAGES)
+"""Number of a message type without known fields: for the walker everything in it is opaque."""
+
 ROW = 32
 """Rows per message type; higher field numbers are unknown everywhere."""
 
@@ -198,13 +201,13 @@ _WIRE_TYPES = {
 
 def _table() -> NDArray[np.int32]:
     """Bits 0-7: allowed wire types; 8-15: kind; 16 and up: number of the submessage's type."""
-    table = np.zeros(len(MESSAGES) * ROW, np.int32)
-    for name, fields in MESSAGES.items():
+    table = np.zeros((len(MESSAGES) + 1) * ROW, np.int32)
+    for type_number, fields in enumerate((*MESSAGES.values(), {})):
         for number in range(ROW):
             field = fields.get(number, Field(Kind.UNKNOWN))
             allowed = sum(1 << wire_type for wire_type in _WIRE_TYPES.get(field.kind, (2,)))
             message = NUMBERS.get(field.message, 0)
-            table[NUMBERS[name] * ROW + number] = allowed | field.kind << 8 | message << 16
+            table[type_number * ROW + number] = allowed | field.kind << 8 | message << 16
     return table
 
 

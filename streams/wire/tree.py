@@ -67,7 +67,9 @@ for _number, _name in (
     (11, "Summary"),
 ):
     _DATA[_number] = NUMBERS[_name]
+_GAUGE = NUMBERS["Gauge"]
 _SUM = NUMBERS["Sum"]
+_SUMMARY = NUMBERS["Summary"]
 _CHILD = int(Kind.CHILD)
 _SERVICE = int.from_bytes(b"service.", "little")
 _NAME = int.from_bytes(b"name", "little")
@@ -198,7 +200,9 @@ def build_tree(data, signal, nodes, hashes, leaves, gaps, levels, area):
                         nodes[k, FIRST] = body & 0xFFFFFFFF
                         nodes[k, SECOND] = p
                         hashes[k] = hash_bytes(a, body & 0xFFFFFFFF, p)
-                    elif level == 4 and tag == 0x10:  # aggregation_temporality
+                    elif (
+                        level == 4 and tag == 0x10 and message != _GAUGE and message != _SUMMARY
+                    ):  # aggregation_temporality, which gauges and summaries do not have
                         value = varint_value(a, start + 1, p) & 0xFFFFFFFF
                         nodes[owner, FIRST] = np.int32(value)
                     elif level == 4 and tag == 0x18 and message == _SUM:

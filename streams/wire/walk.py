@@ -19,6 +19,7 @@ from streams.wire.text import is_ascii, utf8_error
 
 __all__ = [
     "DEPTH_MAX",
+    "STACK",
     "WORK_WORDS",
     "field_body",
     "key_value",
@@ -30,8 +31,8 @@ __all__ = [
 DEPTH_MAX = 100
 # The work area, int64: how many ids were wrong, whether that is a fault, results, then the stack.
 WRONG_IDS, STRICT, SUM, SERVICE, SERVICE_STOP = range(5)
-_FIRST = 5
-WORK_WORDS = _FIRST + 2 * (DEPTH_MAX + 2)
+STACK = 5
+WORK_WORDS = STACK + 2 * (DEPTH_MAX + 2)
 
 KEY_VALUE = NUMBERS["KeyValue"]
 _UNKNOWN = int(FIELDS[0])
@@ -144,8 +145,8 @@ def walk(a, p, end, message, depth, single, work):
             if top == 0:
                 return p
             top -= 1
-            end = load_i64(work, _FIRST + 2 * top)
-            message = load_i64(work, _FIRST + 2 * top + 1)
+            end = load_i64(work, STACK + 2 * top)
+            message = load_i64(work, STACK + 2 * top + 1)
             if single and top == 0:
                 return p
             continue
@@ -208,8 +209,8 @@ def walk(a, p, end, message, depth, single, work):
                 else:
                     if level > DEPTH_MAX:
                         return fault(faults.DEPTH, start)
-                    store_i64(work, _FIRST + 2 * top, end)
-                    store_i64(work, _FIRST + 2 * top + 1, message)
+                    store_i64(work, STACK + 2 * top, end)
+                    store_i64(work, STACK + 2 * top + 1, message)
                     top += 1
                     end = stop
                     message = child

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from schemas.signals import Signal
+from streams.wire.counting import count
 from streams.wire.partition import partition_by_resource, partition_by_trace
 from streams.wire.rewrite import split, split_by_size
 from streams.wire.scan import scan
@@ -35,9 +36,15 @@ def _load_numba_without_scipy() -> None:
     arraymath._HAVE_BLAS = importlib.util.find_spec("scipy") is not None
 
 
-def warm_up() -> None:
-    """Make all kernels ready; takes half a second with a warm cache, else about ten."""
+def warm_up(*, counting_only: bool = False) -> None:
+    """Make all kernels ready; takes half a second with a warm cache, else half a minute.
+
+    With ``counting_only`` just that of ``count``: a second or two where it is not cached.
+    """
     _load_numba_without_scipy()
+    count(Signal.LOGS, b"")
+    if counting_only:
+        return
     scan(Signal.LOGS, b"")
     spans = scan(Signal.TRACES, b"")
     partition_by_trace(spans, 1)

@@ -93,7 +93,9 @@ class Bench:
         for stage in ("export:bench", "ingest", "shape"):
             config = self._config(Scenario(name="", shape=""), f"idle-{next(self._numbers)}")
             config |= {"export": {"backends": {"bench": {"endpoint": "http://127.0.0.1:9"}}}}
-            config |= {"ingest": self._ports()}
+            empty = f"empty-{next(self._numbers)}"
+            road.fill(self._bootstrap, empty, 1, [], "none")
+            config |= {"ingest": self._ports() | {"sources": [_source(empty)]}}
             with road.worker(stage, config, self._directory) as process:
                 found[stage] = road.cpu_s(process.pid)
         return found
@@ -135,7 +137,7 @@ class Bench:
         source = f"foreign-{next(self._numbers)}"
         traces = list(_one_trace_each(read_frames(path)))
         road.fill(self._bootstrap, source, scenario.partitions, traces, scenario.codec)
-        config |= {"ingest": self._ports() | {"sources": [{"topic": source, "signal": "traces"}]}}
+        config |= {"ingest": self._ports() | {"sources": [_source(source)]}}
         names: dict[str, object] = config["topics"]["names"]  # type: ignore[index]
         return road.drain(
             "ingest", config, f"{names['spans']}.ingest.{source}", source, items,
@@ -160,6 +162,10 @@ class Bench:
         requests = recorded_requests()
         spans = sum(wire.scan_traces(request).items for request in requests)
         return requests * max(1, self._spans // spans // 4)
+
+
+def _source(topic: str) -> dict[str, str]:
+    return {"topic": topic, "signal": "traces"}
 
 
 def _one_trace_each(requests: list[bytes]) -> Iterator[bytes]:

@@ -56,6 +56,12 @@ class StageProcess:
         """Resident memory now."""
         return int(psutil.Process(self.pid).memory_info().rss)
 
+    @property
+    def peak_bytes(self) -> int:
+        """The most resident memory that it ever had (VmHWM)."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return next(int(line.split()[1]) << 10 for line in status.splitlines() if "VmHWM" in line)
+
     async def start(self) -> None:
         """Start, and return at once."""
         with self._log.open("ab") as log:

@@ -17,6 +17,7 @@ from aiohttp import web
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from tests.conftest import MakeTopic
+from tests.strategies import varint
 from tests.streams.edges.exporters.servers import (
     GrpcBackend,
     HttpBackend,
@@ -304,6 +305,45 @@ async def test_a_dead_backend_holds_up_nobody_costs_no_memory_and_is_picked_up_a
     assert set(dead.counts.values()) == {1}
     assert await road.all_committed("alive")
     assert await road.all_committed("dead")
+
+
+async def test_a_message_cut_off_behind_a_length_takes_no_neighbour_with_it(
+    road: Road, tmp_path: Path
+) -> None:
+    """Joined with what follows, an unknown field without its content would hold all of that."""
+    received = Received()
+    good = [request(5 * n) for n in range(50)]
+    # What follows on the same partition: the next one, and all.
+    cut = [b"\x7a" + varint(len(good[2])), b"\x7a" + varint(sum(map(len, good[26::3])))]
+    await road.fill([cut[0], *good[:25], cut[1], *good[25:]])
+
+    async def keep(_request: web.Request) -> web.Response:
+        received.add(backend.bodies.pop())
+        return web.Response()
+
+    backend = HttpBackend(keep)
+    async with backend.running() as server:
+        config = road.config(
+            kept={"endpoint": f"http://127.0.0.1:{server.port}", "compression": "none"}
+        )
+        async with StageProcess(tmp_path, "export:kept", config) as worker:
+            await worker.ready()
+            await eventually(lambda: road.all_committed("kept"))
+            items = {
+                outcome: await worker.metric(
+                    "otlp_streams_export_items_total",
+                    backend="kept",
+                    signal="traces",
+                    outcome=outcome,
+                )
+                for outcome in ("delivered", "rejected", "dead_lettered")
+            }
+            assert await worker.stop() == 0, worker.log()
+    assert sorted(received.counts.elements()) == list(range(250))
+    letters = await road.dead_letters()
+    assert sorted(value for value, _ in letters) == sorted(cut)
+    assert {headers["deadletter.reason"] for _, headers in letters} == {b"malformed"}
+    assert items == {"delivered": 250, "rejected": 0, "dead_lettered": 0}
 
 
 async def test_what_a_backend_does_not_take_in_time_is_a_dead_letter(

@@ -17,13 +17,14 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client import CollectorRegistry
 
-from schemas.batches import Headers
+from schemas.batches import Headers, Record
 from schemas.config import Config
 from schemas.errors import BrokerUnavailable, MessageTooLarge, Overloaded
 from schemas.signals import Signal
 from streams import wire
 from streams.wire import json
 from tests.conftest import MakeTopic
+from tests.strategies import varint
 from topologies.ingest.link import Link
 from topologies.ingest.metrics import IngestMetrics
 from topologies.ingest.publisher import Publisher
@@ -31,7 +32,7 @@ from topologies.kafka import create_producer
 from topologies.localkafka import LocalKafka
 
 from .stage_process import StageProcess, free_port
-from .traffic import eventually, fill, ids, request
+from .traffic import committed_everywhere, eventually, fill, ids, request
 
 PARTITIONS = 4
 
@@ -132,6 +133,17 @@ async def test_small_requests_share_messages_and_tenants_never_do(
         tenant = tenants.pop()
         assert headers == ((("tenant", tenant.encode()),) if tenant else ())
     assert sum(len(ids(value)) for _, value, _ in log) == 600
+
+
+async def test_equal_records_are_two_records(kafka: LocalKafka, spans_topic: str) -> None:
+    config = Config.model_validate(configuration(kafka.bootstrap, spans_topic))
+    record = Record(spans_topic, request(1, spans=1), 0)
+    async with publishing(config) as publisher:
+        await asyncio.gather(*(publisher._link.send(record) for _ in range(3)))
+        assert publisher._link.stalled_s == 0
+    assert [value for _, value, _ in await on_log(kafka.bootstrap, spans_topic)] == [
+        record.value
+    ] * 3
 
 
 async def test_large_requests_become_messages_under_the_limit(
@@ -268,6 +280,31 @@ async def test_sources_are_rekeyed_and_bad_messages_are_dead_letters(
     assert buried[b"malformed"] == b"\x0a\x05ab"
     assert ids(buried[b"items_rejected"]) == [0]
     assert len(log) < len(good) // 2  # neighbours were merged
+
+
+async def test_a_message_cut_off_behind_a_length_takes_no_neighbour_with_it(
+    kafka: LocalKafka, make_topic: MakeTopic, group: str, tmp_path: Path
+) -> None:
+    """Joined with what follows, an unknown field without its content would hold all of that."""
+    source, spans = make_topic(1), make_topic(PARTITIONS)
+    good = [request(n, spans=3) for n in range(1, 151, 3)]
+    cut = [b"\x7a" + varint(len(following)) for following in (good[0], b"".join(good[10:]))]
+    await fill(kafka.bootstrap, source, 1, [cut[0], *good[:10], cut[1], *good[10:]])
+    config = configuration(kafka.bootstrap, spans, sources=[{"topic": source, "signal": "traces"}])
+    config["kafka"]["group_prefix"] = group
+    deadletter = config["topics"]["names"]["deadletter"]
+    committed = f"{group}.ingest.{source}"
+    async with StageProcess(tmp_path, "ingest", config) as ingest:
+        await ingest.ready()
+        await eventually(lambda: committed_everywhere(kafka.bootstrap, committed, source), 30)
+        items = await ingest.metric("otlp_streams_ingest_items_total", outcome="taken")
+        assert await ingest.stop() == 0, ingest.log()
+    log = await on_log(kafka.bootstrap, spans)
+    assert sorted(n for _, value, _ in log for n in ids(value)) == list(range(1, 151))
+    buried = await on_log(kafka.bootstrap, deadletter)
+    assert [value for _, value, _ in buried] == cut
+    assert {dict(headers)["deadletter.reason"] for _, _, headers in buried} == {b"malformed"}
+    assert items == 150
 
 
 async def test_kill_of_ingest_under_load_loses_nothing_acknowledged(

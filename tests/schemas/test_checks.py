@@ -36,6 +36,10 @@ def test_the_defaults_fit_together() -> None:
          "ingest.sources[0].topic: 'otlp_logs' is topics.names.logs: ingest would feed itself"),
         ("ingest: {sources: [{topic: a, signal: logs}, {topic: a, signal: traces}]}",
          "ingest.sources[1].topic: 'a' is ingest.sources[0] already"),
+        ("ingest: {inflight_max: 63MiB}",
+         "ingest.inflight_max: 63MiB is less than ingest.max_request, 64MiB"),
+        ("ingest: {grpc: {enabled: false}, http: {enabled: false}}",
+         "ingest: neither ingest.grpc nor ingest.http is enabled, and there are no ingest.sources"),
         ("runtime: {retry_initial: 20s}",
          "runtime.retry_initial: 20s is more than runtime.retry_maximum, 10s"),
         ("runtime: {restart_initial: 40s}",
@@ -62,6 +66,10 @@ def test_a_contradiction_is_named(text: str, said: str) -> None:
         "ingest: {http: {endpoint: '127.0.0.1:0'}, grpc: {endpoint: '127.0.0.1:0'}}",
         "ingest: {http: {endpoint: '127.0.0.1:4317', enabled: false}}",
         "ingest: {http: {endpoint: '127.0.0.2:4317'}}",
+        "ingest: {grpc: {enabled: false}, http: {enabled: false}, "
+        "sources: [{topic: a, signal: logs}]}",
+        "ingest: {http: {enabled: false}}",
+        "ingest: {inflight_max: 64MiB}",
     ],
 )
 def test_listeners_that_do_not_meet(text: str) -> None:

@@ -184,6 +184,13 @@ def test_a_missing_variable_names_the_path() -> None:
         "export: {backends: {a: {endpoint: 'http://u:%s@h:1'}}}",
         "export: {backends: {a: {endpoint: 'ftp://u:%s@h:1', protocol: grpc}}}",
         "kafka: {sasl: {mechanism: OAUTHBEARER, oauth: {token_url: 'x://u:%s@h', client_id: a}}}",
+        "kafka: {password: %s}",
+        "password: %s",
+        "ingest: {clientsecret: %s}",
+        "kafka: {sasl: {username: u, password: !%s x}}",
+        "kafka: {sasl: {username: u, password: *%s}}",
+        "kafka: {sasl: {username: u, password: 'a${%s}'}}",
+        "kafka: {brokers: ['u:%s@h']}",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("through_environment", [False, True])
@@ -235,3 +242,15 @@ def test_aliases_of_aliases_are_refused_before_they_fill_memory() -> None:
 
 def test_an_alias_inside_itself_is_refused() -> None:
     assert "too large once its aliases are expanded" in complaint("kafka: &k\n  tls: *k\n")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "\u00fcber", ".", "..", "a/b", "n" * 250])
+def test_a_topic_name_that_kafka_would_not_take(name: str) -> None:
+    quoted = json.dumps(name)
+    for text, path in (
+        (f"ingest: {{sources: [{{topic: {quoted}, signal: logs}}]}}", "ingest.sources[0].topic"),
+        (f"topics: {{names: {{spans: {quoted}}}}}", "topics.names"),
+    ):
+        said = complaint(text)
+        assert path in said
+        assert "is not a legal topic name" in said

@@ -88,6 +88,7 @@ def _here(booted: Boot, worker: int | None, *, shared_ports: bool) -> int:
     stage, _, backend = booted.stages[0].partition(":")
     fields = {} if worker is None else {"stage": booted.stages[0], "worker": str(worker)}
     configure_logs(booted.config.telemetry, fields)
+    booted = booted._replace(config=_as_member(booted.config, worker))
     if stage == "ingest":
         from topologies import ingest
 
@@ -103,6 +104,16 @@ def _here(booted: Boot, worker: int | None, *, shared_ports: bool) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work)
     return 0
+
+
+def _as_member(config: Config, worker: int | None) -> Config:
+    """Workers of one stage are members of one group: each needs a group.instance.id of its own."""
+    name = config.kafka.consumer.instance_id
+    if name is None or worker is None:
+        return config
+    consumer = config.kafka.consumer.model_copy(update={"instance_id": f"{name}-{worker}"})
+    kafka = config.kafka.model_copy(update={"consumer": consumer})
+    return config.model_copy(update={"kafka": kafka})
 
 
 def _supervised(booted: Boot, workers: int, file: Path | None) -> int:

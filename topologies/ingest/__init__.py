@@ -27,6 +27,9 @@ async def run(config: Config, *, shared_ports: bool = False) -> None:
 
     registry = create_registry()
     link = Link(lambda: create_producer(config.kafka))
-    publisher = Publisher(config, link, IngestMetrics(registry))
+    metrics = IngestMetrics(registry)
+    publisher = Publisher(config, link, metrics)
     service = IngestService(config, link, publisher, registry, shared_ports=shared_ports)
-    await serve(source_stages(config, publisher), config, registry=registry, service=service)
+    await serve(
+        source_stages(config, publisher, metrics), config, registry=registry, service=service
+    )

@@ -52,6 +52,8 @@ class Division(NamedTuple):
 
     def explain(self) -> str:
         """Why items were rejected, for a partial_success message; empty on full success."""
+        if not self.rejected:
+            return ""
         said = []
         noun = self.signal.item
         if self.invalid:
@@ -77,12 +79,13 @@ def divide(
     """
     scan = wire.scan(signal, data, strict_ids=False)
     part = _partition(signal, scan, partitions, rules)
-    invalid = scan.items - int(np.count_nonzero(scan.valid))
+    valid = scan.column("valid")
+    invalid = scan.items - int(np.count_nonzero(valid))
     remainder: list[bytes] = []
     if invalid:
-        part[~scan.valid] = -1
+        part[~valid] = -1
         if keep_rejected:
-            remainder.append(wire.select(data, scan, ~scan.valid))
+            remainder.append(wire.select(data, scan, ~valid))
     parts: list[tuple[int, bytes]] = []
     oversized: list[wire.Oversized] = []
     for partition, message in wire.split(data, scan, part, partitions):

@@ -7,12 +7,12 @@ the data and know how to wait. One task goes on trying, so that it opens again b
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Callable
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
 
 from schemas.batches import Record
 from schemas.errors import BrokerUnavailable
@@ -34,7 +34,9 @@ class Link:
         self._lost = asyncio.Event()
         self._lost.set()
         self._keeper: asyncio.Task[None] | None = None
-        self._sent: dict[Record, float] = {}
+        self._sent: dict[int, float] = {}
+        self._numbers = itertools.count()
+        self._acknowledged_at = 0.0
 
     @property
     def open(self) -> bool:
@@ -43,9 +45,12 @@ class Link:
 
     @property
     def stalled_s(self) -> float:
-        """Age of the oldest record that is not acknowledged; 0 if there is none."""
+        """How long records wait while Kafka acknowledges none at all; 0 if none waits.
+
+        One partition without a leader holds up its own records, not those of all others.
+        """
         oldest = next(iter(self._sent.values()), None)
-        return 0.0 if oldest is None else time.monotonic() - oldest
+        return 0.0 if oldest is None else time.monotonic() - max(oldest, self._acknowledged_at)
 
     def start(self) -> None:
         """Begin to connect, and keep connected until :meth:`stop`."""
@@ -56,6 +61,10 @@ class Link:
         if self._keeper is not None:
             self._keeper.cancel()
         await self._outbox.stop()
+
+    def known_partitions(self, topic: str) -> int | None:
+        """As :meth:`partitions`, but at once; None if that has to be asked for."""
+        return self._outbox.known_partitions(topic)
 
     async def partitions(self, topic: str) -> int:
         """How many partitions the topic has.
@@ -74,12 +83,14 @@ class Link:
             MessageTooLarge: the topic allows no record of this size.
         """
         self._demand()
-        self._sent[record] = time.monotonic()
+        number = next(self._numbers)
+        self._sent[number] = time.monotonic()
         try:
             receipt = await self._outbox.enqueue([record])
             await receipt.acknowledged()
+            self._acknowledged_at = time.monotonic()
         finally:
-            del self._sent[record]
+            del self._sent[number]
             if not self._outbox.connected:
                 self._lost.set()
 
@@ -92,7 +103,9 @@ class Link:
             await self._lost.wait()
             try:
                 await self._outbox.connect()
-            except (KafkaError, OSError) as error:
+            except Exception as error:
+                # Whatever it is (a certificate file that is just being renewed, say), it may
+                # pass; giving up would leave a process that lives and refuses everything.
                 _log.warning("Kafka is not reachable: %r", error)
                 await asyncio.sleep(_RECONNECT_S)
             else:

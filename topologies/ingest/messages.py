@@ -36,6 +36,11 @@ class Answer:
         """One more message has to be acknowledged."""
         self._open += 1
 
+    def give_up(self, error: Exception) -> None:
+        """Wait no longer: the request hears ``error``."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
     def arrived(self, error: Exception | None = None) -> None:
         """One message was acknowledged, or failed with ``error``. The first error is kept."""
         self.error = self.error or error
@@ -50,14 +55,13 @@ class Answer:
 class OpenMessage:
     """Parts of requests, side by side; protobuf concatenation merges them."""
 
-    __slots__ = ("address", "answers", "parts", "size_bytes", "timer")
+    __slots__ = ("address", "answers", "parts", "size_bytes")
 
     def __init__(self, address: Address) -> None:
         self.address = address
         self.parts: list[bytes] = []
         self.answers: list[Answer] = []
         self.size_bytes = 0
-        self.timer: asyncio.TimerHandle | None = None
 
     def add(self, part: bytes, answer: Answer) -> None:
         """Take a part; its request hears when this message is acknowledged."""

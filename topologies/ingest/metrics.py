@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from .division import Division
 
-__all__ = ["IngestMetrics", "Outcome"]
+__all__ = ["IngestMetrics"]
 
 _LATENCY_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _SIZE_BUCKETS_BYTES = tuple(float(1 << shift) for shift in range(10, 21))
-
-
-@dataclass(slots=True)
-class Outcome:
-    """How publishing a message ended."""
-
-    error: Exception | None = None
 
 
 class IngestMetrics:
@@ -32,6 +23,12 @@ class IngestMetrics:
             "otlp_streams_ingest_items",
             "Items by what became of them: taken, or rejected by reason.",
             ("signal", "outcome"),
+            registry=registry,
+        )
+        self.source_items = Counter(
+            "otlp_streams_ingest_source_items",
+            "Items of foreign topics that were looked at, taken or rejected.",
+            ("topic",),
             registry=registry,
         )
         self.messages = Counter(
@@ -72,25 +69,34 @@ class IngestMetrics:
             registry=registry,
         )
 
+        # labels() checks and joins its arguments each time; there are few combinations.
+        self._items = cache(self.items.labels)
+        self._messages = cache(self.messages.labels)
+        self._bytes = cache(self.bytes.labels)
+        self._latency = cache(self.latency.labels)
+        self._size = cache(self.size.labels)
+
+    def watch_pending(self, pending_bytes: Callable[[], int]) -> None:
+        """Let the gauge show what ``pending_bytes`` says when somebody looks."""
+        self.pending_bytes.set_function(pending_bytes)
+
     def count(self, division: Division) -> None:
         """Count the items of a divided request."""
-        for outcome, items in (
-            ("taken", division.items - division.rejected),
-            ("invalid_ids", division.invalid),
-            ("too_large", len(division.oversized)),
-        ):
-            if items:
-                self.items.labels(signal=division.signal.value, outcome=outcome).inc(items)
+        signal = division.signal
+        if taken := division.items - division.rejected:
+            self._items(signal, "taken").inc(taken)
+        if division.invalid:
+            self._items(signal, "invalid_ids").inc(division.invalid)
+        if division.oversized:
+            self._items(signal, "too_large").inc(len(division.oversized))
 
-    @contextlib.contextmanager
-    def publishing(self, topic: str, size_bytes: int) -> Iterator[Outcome]:
-        """Time a message from its flush to its acknowledgement; the block sets the outcome."""
-        outcome, began_s = Outcome(), time.perf_counter()
-        yield outcome
-        if outcome.error is not None:
-            self.messages.labels(topic=topic, outcome="failed").inc()
-            return
-        self.messages.labels(topic=topic, outcome="acknowledged").inc()
-        self.bytes.labels(topic=topic).inc(size_bytes)
-        self.latency.labels(topic=topic).observe(time.perf_counter() - began_s)
-        self.size.labels(topic=topic).observe(size_bytes)
+    def acknowledged(self, topic: str, size_bytes: int, took_s: float) -> None:
+        """Count a message that is on the log; ``took_s`` from its flush."""
+        self._messages(topic, "acknowledged").inc()
+        self._bytes(topic).inc(size_bytes)
+        self._latency(topic).observe(took_s)
+        self._size(topic).observe(size_bytes)
+
+    def failed(self, topic: str) -> None:
+        """Count a message that Kafka has not acknowledged."""
+        self._messages(topic, "failed").inc()

@@ -3,7 +3,8 @@
     1. admit       bytes in flight are bounded; a closed or stalled link turns requests away
     2. divide      validate, split by partition and size (division.py; on a thread when large)
     3. join        each part joins the open message of its partition and header set
-    4. flush       an open message is sent when it is full or `linger` has passed
+    4. flush       a full message is sent at once; `linger` after the first of them was opened,
+                   all open ones are sent, so that they share a produce request
     5. acknowledge the request is answered when every message with a part of it is on the log
 
 Nothing that was answered with success is ever dropped.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from time import perf_counter
 
 from schemas.batches import Headers, Record
 from schemas.config import Config
@@ -43,13 +45,15 @@ class Publisher:
 
     def __init__(self, config: Config, link: Link, metrics: IngestMetrics) -> None:
         self._settings = config.ingest
-        self._names = config.topics.names
+        self._topics = {signal: config.topics.names.of(signal) for signal in Signal}
         self._rules = Rules.of(config)
         self._link = link
         self._metrics = metrics
         self._open: dict[Address, OpenMessage] = {}
+        self._linger: asyncio.TimerHandle | None = None
         self._sending: set[asyncio.Task[None]] = set()
         self._pending_bytes = 0
+        metrics.watch_pending(lambda: self._pending_bytes)
 
     @property
     def problem(self) -> str | None:
@@ -93,7 +97,8 @@ class Publisher:
     async def divide(self, signal: Signal, data: bytes, *, keep_rejected: bool = False) -> Division:
         """Admit and divide a request. Raises as :meth:`accept` does."""
         self._admit(len(data))
-        partitions = await self._partitions(self._names.of(signal))
+        topic = self._topics[signal]
+        partitions = self._link.known_partitions(topic) or await self._partitions(topic)
         if len(data) > _THREAD_MIN_BYTES:
             return await asyncio.to_thread(
                 divide, signal, data, partitions, self._rules, keep_rejected=keep_rejected
@@ -103,30 +108,33 @@ class Publisher:
     async def send(self, division: Division, headers: Headers) -> None:
         """Send the parts and wait until all are acknowledged. Raises BrokerUnavailable."""
         self._metrics.count(division)
-        answer = Answer(asyncio.get_running_loop().create_future())
-        topic = self._names.of(division.signal)
+        loop = asyncio.get_running_loop()
+        answer = Answer(loop.create_future())
+        topic = self._topics[division.signal]
         for partition, part in division.parts:
             self._join(Address(topic, partition, headers), part, answer)
         answer.arrived()
+        # One timer a request; asyncio.timeout costs as much again as all of this.
+        patience = loop.call_later(self._settings.publish_timeout, self._late, answer)
         try:
-            async with asyncio.timeout(self._settings.publish_timeout):
-                await answer.future
-        except TimeoutError:
-            raise self._unavailable(
-                "publish_timeout", "Kafka has not acknowledged in time"
-            ) from None
+            await answer.future
+        finally:
+            patience.cancel()
 
     async def drain(self, timeout_s: float) -> None:
         """Send what is open and wait for what is in flight, at most ``timeout_s``."""
-        for message in list(self._open.values()):
-            self._flush(message)
+        self._flush_all()
         if self._sending:
             await asyncio.wait(self._sending, timeout=timeout_s)
 
     def _header_set(self, headers: Mapping[str, str]) -> Headers:
         name = self._settings.tenant_header
-        tenant = headers.get(name.lower(), "") if name else ""
-        return ((TENANT_HEADER, tenant.encode()),) if tenant else ()
+        # HTTP header bytes that are no UTF-8 come as surrogates; they go on as they were.
+        tenant = headers.get(name.lower(), "").encode("utf-8", "surrogateescape") if name else b""
+        if len(tenant) > self._settings.tenant_max:
+            limit = self._settings.tenant_max
+            raise MessageTooLarge("the tenant's name", len(tenant), "ingest.tenant_max", limit)
+        return ((TENANT_HEADER, tenant),) if tenant else ()
 
     def _admit(self, size_bytes: int) -> None:
         if not self._link.open:
@@ -137,6 +145,12 @@ class Publisher:
         if self._pending_bytes and self._pending_bytes + size_bytes > self._settings.inflight_max:
             self._metrics.refused.labels(reason="inflight_max").inc()
             raise Overloaded("ingest.inflight_max is reached", self._settings.retry_after)
+
+    def _late(self, answer: Answer) -> None:
+        if not answer.future.done():
+            answer.give_up(
+                self._unavailable("publish_timeout", "Kafka has not acknowledged in time")
+            )
 
     def _unavailable(self, reason: str, message: str) -> BrokerUnavailable:
         self._metrics.refused.labels(reason=reason).inc()
@@ -158,17 +172,22 @@ class Publisher:
             message = None
         if message is None:
             message = self._open[address] = OpenMessage(address)
-            message.timer = asyncio.get_running_loop().call_later(
-                self._settings.linger, self._flush, message
-            )
+            if self._linger is None:
+                loop = asyncio.get_running_loop()
+                self._linger = loop.call_later(self._settings.linger, self._flush_all)
         message.add(part, answer)
         self._pending_bytes += len(part)
-        self._metrics.pending_bytes.set(self._pending_bytes)
+
+    def _flush_all(self) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+            self._linger = None
+        opened, self._open = self._open, {}
+        for message in opened.values():
+            self._flush(message)
 
     def _flush(self, message: OpenMessage) -> None:
-        if message.timer is not None:
-            message.timer.cancel()
-        del self._open[message.address]
+        # A task each: a partition whose leader is away holds up no other one.
         task = asyncio.get_running_loop().create_task(self._send(message))
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
@@ -180,18 +199,20 @@ class Publisher:
         )
         message.parts = []
         error: Exception | None = None
-        with self._metrics.publishing(address.topic, message.size_bytes) as outcome:
-            try:
-                await self._link.send(record)
-            except BrokerUnavailable as raised:
-                error = BrokerUnavailable(str(raised), self._settings.retry_after)
-            except Exception as raised:
-                # The requests must be answered whatever it was; what is no error of ours is a
-                # defect and stays visible.
-                if not isinstance(raised, OtlpStreamsError):
-                    _log.exception("publishing to %s failed", address.topic)
-                error = raised
-            outcome.error = error
+        began_s = perf_counter()
+        try:
+            await self._link.send(record)
+        except BrokerUnavailable as raised:
+            error = BrokerUnavailable(str(raised), self._settings.retry_after)
+        except Exception as raised:
+            # The requests must be answered whatever it was; what is no error of ours is a
+            # defect and stays visible.
+            if not isinstance(raised, OtlpStreamsError):
+                _log.exception("publishing to %s failed", address.topic)
+            error = raised
+        if error is None:
+            self._metrics.acknowledged(address.topic, message.size_bytes, perf_counter() - began_s)
+        else:
+            self._metrics.failed(address.topic)
         self._pending_bytes -= message.size_bytes
-        self._metrics.pending_bytes.set(self._pending_bytes)
         message.close(error)

@@ -46,6 +46,7 @@ class IngestService:
                     admission=self._admission,
                     metrics=metrics,
                     reuse_port=shared_ports,
+                    ready=lambda: not self.unready,
                 )
             )
         if settings.http.enabled:

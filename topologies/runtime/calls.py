@@ -182,6 +182,7 @@ class SinkCalls(Calls):
         """Deliver a group."""
         return self._deliver(group)
 
+    # One culprit among n costs about 2 log2 n calls more, and its neighbours stay together.
     async def _deliver(self, group: Sequence[Batch]) -> None:
         async def attempt() -> None:
             self._counts.calls += 1
@@ -193,8 +194,9 @@ class SinkCalls(Calls):
             if len(group) == 1:
                 await self._bury(group[0], error)
                 return
-            for batch in group:
-                await self._deliver([batch])
+            middle = len(group) // 2
+            await self._deliver(group[:middle])
+            await self._deliver(group[middle:])
         else:
             self._counts.messages_out += len(group)
             self._counts.bytes_out += sum(len(batch.value) for batch in group)

@@ -123,6 +123,13 @@ class Outbox:
         except (KafkaError, OSError) as error:
             raise BrokerUnavailable(f"partitions of {topic} are not known: {error!r}") from error
 
+    def known_partitions(self, topic: str) -> int | None:
+        """As :meth:`partitions`, but at once; None if that has to be asked for."""
+        if self._current is None:
+            return None
+        known = self._current.producer.client.cluster.partitions_for_topic(topic)
+        return len(known) if known else None
+
     async def enqueue(self, records: Sequence[Record]) -> Receipt:
         """Hand records to the producer. What it does not take is in the receipt as failed."""
         receipt = Receipt(self)
@@ -154,6 +161,8 @@ class Outbox:
             await asyncio.wait(self._closing, timeout=STOP_TIMEOUT_S)
 
     async def _connected(self) -> _Generation:
+        if self._current is not None:
+            return self._current
         async with self._connecting:
             if self._current is None:
                 producer = self._create()

@@ -75,7 +75,7 @@ async def serve(
             await service.start()
         started = False
         try:
-            started = await _started(worker, stop)
+            started = await _started(worker, stop, config.runtime.stop_timeout)
         finally:
             if not started and service is not None:
                 await service.stop()
@@ -97,7 +97,7 @@ async def serve(
         await admin.stop()
 
 
-async def _started(worker: Worker, stop: asyncio.Event) -> bool:
+async def _started(worker: Worker, stop: asyncio.Event, stop_timeout_s: float) -> bool:
     """Start, unless the stop comes first."""
     starting = asyncio.ensure_future(worker.start())
     stopping = asyncio.ensure_future(stop.wait())
@@ -110,7 +110,9 @@ async def _started(worker: Worker, stop: asyncio.Event) -> bool:
             with contextlib.suppress(asyncio.CancelledError):
                 await starting
             return False
-        await asyncio.wait((starting,))
+        await asyncio.wait((starting,), timeout=stop_timeout_s)
+        if not starting.done():
+            die(EXIT_TRY_AGAIN, "the start did not end within runtime.stop_timeout of the stop")
     try:
         await starting
     except OtlpStreamsError:

@@ -11,7 +11,8 @@ What an error of a sink means (schemas/errors.py):
 ``RetryableError``    the lane waits and calls again, as long as it takes; other partitions
                       go on. ``retry_after_s`` is kept to, up to ``runtime.retry_maximum``.
 ``PermanentError``    of a batch alone: to the dead-letter topic, then finished. Of several
-                      batches in one call: each is tried alone, so that only the culprit goes.
+                      batches in one call: its halves are tried, and theirs, until only the
+                      culprit goes.
 anything else         a defect: the process ends with 70, nothing in flight is committed.
 ====================  =====================================================================
 

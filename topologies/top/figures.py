@@ -23,7 +23,9 @@ class Figure(NamedTuple):
 
 
 FIGURES = (
-    Figure("items", "items/s", "rate", "count", ("otlp_streams_ingest_items_total:taken",)),
+    Figure("items", "items/s", "rate", "count", (
+        "otlp_streams_ingest_items_total:taken", "otlp_streams_export_items_total:delivered",
+    )),
     Figure("in", "in/s", "rate", "count", (
         "otlp_streams_receiver_requests_total", "otlp_streams_messages_in_total",
     ), essential=True),

@@ -96,7 +96,8 @@ class Delivery:
 
         Args:
             signal: what they are.
-            parts: serialized requests.
+            parts: serialized requests. Several must each be whole (``wire.count`` says so): of
+                one that is cut off its neighbour would become a part.
             started_s: when the first try was, on the clock given; now if unset.
 
         Raises BackendRefused, or RetriesExhausted after ``max_elapsed``.

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from schemas.signals import Signal
 
-__all__ = ["BackendMetrics", "ExporterMetrics", "SignalMetrics"]
+__all__ = ["BackendMetrics", "ExporterMetrics", "ItemMetrics", "SignalMetrics"]
 
 _LATENCY_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
@@ -22,6 +22,14 @@ class SignalMetrics(NamedTuple):
     retries: Counter
     rejected: Counter
     unreadable: Counter
+
+
+class ItemMetrics(NamedTuple):
+    """What became of the items of one backend and signal."""
+
+    delivered: Counter
+    rejected: Counter
+    dead_lettered: Counter
 
 
 class BackendMetrics:
@@ -39,6 +47,12 @@ class BackendMetrics:
                 retries=all_backends.retries.labels(backend, signal.value),
                 rejected=all_backends.rejected.labels(backend, signal.value),
                 unreadable=all_backends.unreadable.labels(backend, signal.value),
+            )
+            for signal in Signal
+        }
+        self.items = {
+            signal: ItemMetrics(
+                *(all_backends.items.labels(backend, signal.value, o) for o in ItemMetrics._fields)
             )
             for signal in Signal
         }
@@ -71,6 +85,13 @@ class ExporterMetrics:
         self.requests = Counter(
             "otlp_streams_export_requests",
             "Requests by outcome: ok, partial, unavailable or refused.",
+            (*by_signal, "outcome"),
+            registry=registry,
+        )
+        self.items = Counter(
+            "otlp_streams_export_items",
+            "Items by outcome: delivered, rejected in a partial success, or dead_lettered (a "
+            "malformed message's cannot be counted; see otlp_streams_dead_letters_total).",
             (*by_signal, "outcome"),
             registry=registry,
         )

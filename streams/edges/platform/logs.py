@@ -1,8 +1,8 @@
-"""Structured logs: ours and the libraries', one format, and a limit on what libraries repeat.
+"""Structured logs: ours and the libraries', one format, and a limit on what is repeated.
 
-While a broker is away aiokafka writes 50 to 70 lines a second. Lines of loggers that are not
-ours are therefore limited per logger and level; the next line that passes tells how many did
-not, as ``suppressed``.
+While a broker is away aiokafka writes 50 to 70 lines a second. Lines of libraries are therefore
+limited per logger and level, ours per logger, level and text before its figures are filled in;
+the next line that passes tells how many did not, as ``suppressed``.
 """
 
 from __future__ import annotations
@@ -23,35 +23,43 @@ __all__ = ["RateLimit", "configure_logs", "set_log_level"]
 OURS = ("schemas", "streams", "topologies", "otlp_streams", "__main__")
 LIBRARIES = ("aiokafka", "asyncio", "faust", "grpc", "mode")
 LINES_MAX = 5
+OUR_LINES_MAX = 20
 PERIOD_S = 10.0
 
 
 class RateLimit(logging.Filter):
-    """Lets ``lines_max`` lines of each foreign logger and level pass in ``period_s`` seconds."""
+    """Lets so many lines of one kind pass in ``period_s`` seconds.
+
+    ``lines_max`` of each library's logger and level, ``our_lines_max`` of each text of ours.
+    """
 
     def __init__(
         self,
         lines_max: int = LINES_MAX,
+        our_lines_max: int = OUR_LINES_MAX,
         period_s: float = PERIOD_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self.lines_max = lines_max
+        self.our_lines_max = our_lines_max
         self.period_s = period_s
         self._clock = clock
-        self._periods: dict[tuple[str, int], list[float]] = {}  # [start, passed, suppressed]
+        self._periods: dict[tuple[str, int, str], list[float]] = {}  # start, passed, suppressed
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the line may pass; the first one of a period carries the count of the last."""
+        text, most = "", self.lines_max
         if record.name.partition(".")[0] in OURS:
-            return True
+            event = record.msg.get("event") if isinstance(record.msg, dict) else record.msg
+            text, most = str(event), self.our_lines_max
         now = self._clock()
-        period = self._periods.setdefault((record.name, record.levelno), [now, 0, 0])
+        period = self._periods.setdefault((record.name, record.levelno, text), [now, 0, 0])
         if now - period[0] >= self.period_s:
             if period[2]:
                 record.suppressed = int(period[2])
             period[:] = [now, 0, 0]
-        if period[1] >= self.lines_max:
+        if period[1] >= most:
             period[2] += 1
             return False
         period[1] += 1
@@ -89,11 +97,21 @@ def configure_logs(
     ]
     if as_json:
         last: list[structlog.typing.Processor] = [
-            structlog.processors.dict_tracebacks,
+            structlog.processors.ExceptionRenderer(
+                # Locals of a frame hold telemetry and credentials.
+                structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+            ),
             structlog.processors.JSONRenderer(default=str),
         ]
     else:
-        last = [structlog.dev.ConsoleRenderer(colors=colours)]
+        last = [
+            structlog.dev.ConsoleRenderer(
+                colors=colours,
+                exception_formatter=structlog.dev.RichTracebackFormatter(
+                    color_system="truecolor" if colours else None, show_locals=False
+                ),
+            )
+        ]
     handler = logging.StreamHandler(stream)
     handler.addFilter(RateLimit())
     handler.setFormatter(

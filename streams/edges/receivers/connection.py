@@ -1,4 +1,4 @@
-"""HTTP connections that may not stay silent, and whose garbage is not logged as our error."""
+"""HTTP connections that may not stay silent, and whose garbage is answered like other errors."""
 
 from __future__ import annotations
 
@@ -21,38 +21,52 @@ _log = logging.getLogger(__name__)
 
 
 class Connections(web.Server):
-    """The connections of one port. ``first_request_timeout_s`` cuts those that send none."""
+    """The connections of one port.
+
+    Args:
+        handler: answers a request.
+        garbage: the answer to what is no HTTP; gets what is wrong with it.
+        first_request_timeout_s: connections that send no request by then are cut.
+        handler_cancellation: end the handler when its client has gone.
+        options: of aiohttp's connections.
+    """
 
     def __init__(
         self,
         handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        garbage: Callable[[str], web.Response],
         *,
         first_request_timeout_s: float,
         handler_cancellation: bool,
         **options: Any,
     ) -> None:
         super().__init__(handler, handler_cancellation=handler_cancellation)
+        self._garbage = garbage
         self._first_request_timeout_s = first_request_timeout_s
         self._options = options
 
     def __call__(self) -> RequestHandler:
         """One connection's protocol."""
         loop = asyncio.get_running_loop()
-        return _Connection(self, self._first_request_timeout_s, loop=loop, **self._options)
+        return _Connection(
+            self, self._garbage, self._first_request_timeout_s, loop=loop, **self._options
+        )
 
 
 class _Connection(RequestHandler):
-    __slots__ = ("_first_request_timeout_s", "_silence")
+    __slots__ = ("_first_request_timeout_s", "_garbage", "_silence")
 
     def __init__(
         self,
         manager: web.Server,
+        garbage: Callable[[str], web.Response],
         first_request_timeout_s: float,
         *,
         loop: asyncio.AbstractEventLoop,
         **options: Any,
     ) -> None:
         super().__init__(manager, loop=loop, **options)
+        self._garbage = garbage
         self._first_request_timeout_s = first_request_timeout_s
         self._silence: asyncio.TimerHandle | None = None
 
@@ -75,6 +89,21 @@ class _Connection(RequestHandler):
     def _cut(self) -> None:
         if self._request_count == 0:
             self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What the parser refuses; aiohttp would name its version in plain text."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer is under way already")
+        # The first line says it; the others quote what was sent.
+        answer = self._garbage((message or "").partition("\n")[0].strip() or "bad request")
+        answer.force_close()
+        return answer
 
     def log_exception(self, *args: Any, **options: Any) -> None:
         """What aiohttp reports here is what a client did (no HTTP, broken chunks): no error."""

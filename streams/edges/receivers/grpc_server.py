@@ -11,9 +11,16 @@ What is bounded, and by what:
   is off and the handler gets the bytes as they came.
 - calls at once: ``max_concurrent_requests``; further ones are told RESOURCE_EXHAUSTED, with a
   retry hint, unread.
-- messages that are still arriving lie in gRPC's own buffers, which no setting of its Python
-  API bounds together: at worst ``max_concurrent_requests`` times ``max_request_bytes``, for at
-  most ``request_timeout``.
+- messages that are still arriving lie in gRPC's own buffers, and once a message is being read
+  gRPC lets all of it come. Nobody can tell how much has come, so that one that is not whole
+  after ``late_after`` holds ``max_request_bytes`` from the half of the admission that late
+  bodies share (at most that half, where one message may be larger); without room there the call
+  is refused, with a retry hint, and its buffers are given up (:class:`.arrival.Arrival`). Before
+  that, what lies there is bounded only by what all clients can send within ``late_after``, at
+  most ``max_concurrent_requests`` times ``max_request_bytes``.
+- outside of the admission: 64 KiB a call of what comes after its message, which nobody reads;
+  for a moment, while gRPC makes bytes of its slices, a second copy of the message; health
+  checks, which are read by the same rule and hold nothing until they are late.
 
 A call with a ``grpc-encoding`` that gRPC has no name for (zstd, snappy) is refused by gRPC itself
 before any handler, with INTERNAL; both INTERNAL and UNIMPLEMENTED mean "do not retry".
@@ -21,11 +28,10 @@ before any handler, with INTERNAL; both INTERNAL and UNIMPLEMENTED mean "do not 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 
@@ -42,7 +48,8 @@ from streams.edges.security import grpc_server_credentials
 
 from .acceptor import Accepted, Acceptor
 from .admission import Admission, Reservation
-from .answers import Refusal, TooSlow, refusal_of, success
+from .answers import Refusal, refusal_of, success
+from .arrival import Arrival
 from .health import CHECK, health_answer
 from .inflate import grpc_encoding, inflate
 from .metrics import ReceiverMetrics
@@ -159,7 +166,11 @@ class GrpcServer:
         return export
 
     async def _check(self, _: Any, context: _Context) -> bytes:
-        request = await context.read()
+        try:
+            with self._admission.reservation() as reservation:
+                request = await self._read(context, reservation)
+        except OtlpStreamsError as error:
+            await _abort(context, refusal_of(error))
         answer = health_answer(request if isinstance(request, bytes) else b"", self._ready)
         if isinstance(answer, grpc.StatusCode):
             await context.abort(answer, "no such service")
@@ -180,11 +191,7 @@ class GrpcServer:
                     refusal = self._refusal(error, signal)
                     code = refusal.grpc
                     self._metrics.refusal(signal, _TRANSPORT, refusal.reason)
-                    await context.abort(
-                        refusal.grpc,
-                        refusal.message,
-                        (("grpc-status-details-bin", refusal.status().SerializeToString()),),
-                    )
+                    await _abort(context, refusal)
                 return answer
         finally:
             self._calls -= 1
@@ -203,14 +210,10 @@ class GrpcServer:
                 "ingest.grpc.max_concurrent_requests is reached", self._admission.retry_after_s
             )
         reservation.grow(_UNREAD_BYTES)
-        try:
-            async with asyncio.timeout(self._settings.request_timeout):
-                data = await context.read()
-        except TimeoutError:
-            raise TooSlow("ingest.grpc.request_timeout") from None
+        data = await self._read(context, reservation)
         if not isinstance(data, bytes):
             raise MalformedMessage("the call carries no message")
-        reservation.shrink(_UNREAD_BYTES)
+        reservation.shrink(reservation.size_bytes)
         reservation.grow(len(data))
         body = await self._inflate(data, reservation)
         self._metrics.received(signal, _TRANSPORT, len(data), len(body))
@@ -218,6 +221,16 @@ class GrpcServer:
         if accepted.rejected:
             self._metrics.rejected(signal, _TRANSPORT, accepted.rejected)
         return accepted
+
+    async def _read(self, context: _Context, reservation: Reservation) -> object:
+        async with Arrival(
+            reservation,
+            grace_s=self._settings.late_after,
+            timeout_s=self._settings.request_timeout,
+            limit="ingest.grpc.request_timeout",
+            late_bytes=self._max_request_bytes,
+        ):
+            return await context.read()
 
     async def _inflate(self, data: bytes, reservation: Reservation) -> bytes:
         encoding = grpc_encoding(data)
@@ -255,6 +268,14 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # not subscri
         self, details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[bytes, bytes] | None:
         return self._handlers.get(details.method)
+
+
+async def _abort(context: _Context, refusal: Refusal) -> NoReturn:
+    await context.abort(
+        refusal.grpc,
+        refusal.message,
+        (("grpc-status-details-bin", refusal.status().SerializeToString()),),
+    )
 
 
 def _headers(context: _Context) -> dict[str, str]:

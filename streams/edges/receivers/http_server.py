@@ -2,11 +2,13 @@
 
 Source: OTLP specification, section OTLP/HTTP.
 
-A body is bounded before it is read: a Content-Length above ``max_request_bytes`` is refused
-unread, a smaller one is reserved from the shared :class:`Admission` as a whole, a chunked body
-chunk by chunk. Transcoding JSON takes some ten times its size, which is reserved too: with the
-default ``inflight_max`` about 20 MiB of JSON is the most. What aiohttp itself buffers per
-connection is bounded by its flow control (twice ``_READ_BYTES``).
+A body is bounded while it is read: a Content-Length above ``max_request_bytes``, or for which
+the shared :class:`Admission` has no room now, is refused unread; room is reserved as the body
+arrives, ``_AHEAD_BYTES`` ahead. One that is not whole after ``late_after`` is late, and late
+bodies hold half of the admission at most (:class:`.arrival.Arrival`). Transcoding JSON takes
+some ten times its size, which is reserved too: with the default ``inflight_max`` about 20 MiB of
+JSON is the most. Outside of the admission: what aiohttp itself buffers per connection, bounded
+by its flow control (twice ``_READ_BYTES``), and for a moment the join of a body's pieces.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ from streams.wire import json as otlp_json
 
 from .acceptor import Acceptor
 from .admission import Admission, Reservation
-from .answers import ConnectionReset, Refusal, TooSlow, failure, refusal_of, success
+from .answers import ConnectionReset, Refusal, failure, refusal_of, success
+from .arrival import Arrival
 from .connection import Connections
 from .cors import CorsPolicy
 from .inflate import inflate
@@ -46,7 +49,10 @@ _TRANSPORT = "http"
 _PROTOBUF = "application/x-protobuf"
 _JSON = "application/json"
 _ROUTES = {signal.http_path: signal for signal in Signal}
+_SERVER = {"Server": "otlp-streams"}
 _READ_BYTES = 256 << 10
+_AHEAD_BYTES = 64 << 10
+"""Reserved beyond what of a body has come."""
 _BACKLOG = 1024
 _INLINE_JSON_BYTES = 64 << 10
 """Larger JSON bodies are transcoded on a thread, so that the loop stays responsive."""
@@ -112,6 +118,7 @@ class HttpServer:
         tls = server_context(self._settings.tls) if self._settings.tls else None
         connections = Connections(
             self._handle,
+            self._garbage,
             first_request_timeout_s=self._settings.request_timeout,
             keepalive_timeout=self._settings.idle_timeout,
             lingering_time=_LINGER_S,
@@ -159,7 +166,7 @@ class HttpServer:
         json = content_type == _JSON
         signal = _ROUTES.get(request.path)
         status: HTTPStatus | None = None  # stays so if the client goes away meanwhile
-        headers = {"Server": "otlp-streams", **self._cors.headers(request.headers)}
+        headers = {**_SERVER, **self._cors.headers(request.headers)}
         try:
             if request.method == "OPTIONS" and signal and self._is_preflight(request):
                 status = HTTPStatus.NO_CONTENT
@@ -193,6 +200,17 @@ class HttpServer:
         finally:
             code = str(status.value) if status else "cancelled"
             self._metrics.answered(signal, _TRANSPORT, code, perf_counter() - started)
+
+    def _garbage(self, message: str) -> web.Response:
+        """The answer to what aiohttp cannot parse; its content type is not known."""
+        refusal = self._refusal(MalformedMessage(f"not HTTP: {message}"), None)
+        self._metrics.answered(None, _TRANSPORT, str(refusal.http.value), 0.0)
+        return web.Response(
+            status=refusal.http,
+            body=failure(refusal, json=True),
+            headers=_SERVER,
+            content_type=_JSON,
+        )
 
     async def _serve(
         self,
@@ -241,23 +259,35 @@ class HttpServer:
         length = request.content_length
         if length is not None:
             self._check_size(length)
-            reservation.grow(length)
+            reservation.check(length)
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         chunks: list[bytes] = []
         size = 0
+        most = self._max_request_bytes if length is None else length
         try:
-            async with asyncio.timeout(self._settings.request_timeout):
+            if request.content.is_eof():  # all of it came with the headers: no timeout to set
+                data = request.content.read_nowait()
+                self._check_size(len(data))
+                reservation.grow(len(data))
+                return data
+            reservation.grow(min(most, _AHEAD_BYTES))
+            async with Arrival(
+                reservation,
+                grace_s=self._settings.late_after,
+                timeout_s=self._settings.request_timeout,
+                limit="ingest.http.request_timeout",
+            ):
                 while chunk := await request.content.readany():
                     chunks.append(chunk)
                     size += len(chunk)
-                    if length is None:
-                        reservation.grow(len(chunk))
-                        self._check_size(size)
-        except TimeoutError:
-            raise TooSlow("ingest.http.request_timeout") from None
+                    self._check_size(size)
+                    wanted = min(most, size + _AHEAD_BYTES)
+                    if wanted > reservation.size_bytes:
+                        reservation.grow(wanted - reservation.size_bytes)
         except (web.RequestPayloadError, HttpProcessingError, ConnectionError) as error:
             raise MalformedMessage(f"the body broke off: {error}", size) from None
+        reservation.shrink(reservation.size_bytes - size)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _check_size(self, size_bytes: int) -> None:

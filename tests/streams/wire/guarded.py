@@ -1,10 +1,13 @@
 """Scan mutated requests that lie against unreadable pages; a read beyond them kills the process.
 
+They are counted, too.
+
 Run by test_memory_safety.py: ``python -m tests.streams.wire.guarded SEED ROUNDS``.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import random
@@ -14,6 +17,7 @@ import numpy as np
 
 from schemas.errors import MalformedMessage
 from schemas.signals import Signal
+from streams.wire.counting import count_bytes
 from streams.wire.scan import scan_bytes
 from tests.streams.wire.test_malformed import sample
 
@@ -71,8 +75,12 @@ def main() -> None:
         for signal in Signal:
             data = mutated(rng, sample(signal))
             for place in (guarded.at_the_end, guarded.at_the_start):
+                array = place(data)
+                array.flags.writeable = False
+                with contextlib.suppress(MalformedMessage):
+                    count_bytes(signal, array)
                 try:
-                    scan_bytes(signal, place(data), False)
+                    scan_bytes(signal, array, False)
                     accepted += 1
                 except MalformedMessage:
                     refused += 1

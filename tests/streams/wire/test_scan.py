@@ -22,8 +22,8 @@ from streams.wire.fields import MESSAGES, Kind
 from streams.wire.items import read_logs, read_points, read_spans
 from streams.wire.partition import by_resource, by_trace
 from streams.wire.tree import build_tree
-from tests.strategies import REQUESTS, encodings, requests
-from tests.streams.wire.oracle import assert_scan
+from tests.strategies import REQUESTS, encodings, requests, varint
+from tests.streams.wire.oracle import assert_scan, parse
 
 SIGNALS = list(Signal)
 RESOURCE_HASH = 0xD68BFA69B005262A
@@ -173,6 +173,20 @@ def test_metric_data_written_twice_is_merged() -> None:
     assert kept_metric.sum.is_monotonic
     assert kept_metric.sum.aggregation_temporality == 2
     assert [p.as_int for p in kept_metric.sum.data_points] == [2]
+
+
+@pytest.mark.parametrize("field", [5, 7, 9, 10, 11])
+def test_only_data_with_a_temporality_has_one(field: int) -> None:
+    """Field 2 of a gauge or a summary is unknown to the protocol, whatever it holds."""
+
+    def message(number: int, body: bytes) -> bytes:
+        return varint(number << 3 | 2) + varint(len(body)) + body
+
+    data = message(field, b"\x10\x02" + message(1, b""))
+    request = message(1, message(2, message(2, data)))
+    official = parse(Signal.METRICS, request)
+    assert_scan(Signal.METRICS, request, official, wire.scan_metrics(request))
+    assert wire.scan_metrics(request).temporality.tolist() == [0 if field in (5, 11) else 2]
 
 
 @pytest.mark.parametrize("signal", SIGNALS)

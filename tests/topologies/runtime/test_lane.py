@@ -97,7 +97,7 @@ async def test_only_the_culprit_of_a_group_is_dead_lettered() -> None:
     bench = Bench(sink=sink)
     bench.put(0, 1, 2, 3, value=b"payload", headers=(("tenant", b"a"),))
     await settle()
-    assert sink.calls == [[0, 1, 2, 3], [0], [1], [2], [3]]
+    assert sink.calls == [[0, 1, 2, 3], [0, 1], [2, 3], [2], [3]]
     assert bench.committable == 4
     (letter,) = bench.kafka.log
     assert letter.topic == "dl"
@@ -114,6 +114,20 @@ async def test_only_the_culprit_of_a_group_is_dead_lettered() -> None:
     }
     assert bench.counts.dead_letters == {"refused": 1}
     assert bench.counts.messages_out == 3
+
+
+@pytest.mark.parametrize("culprits", [{0}, {63}, {20, 21}, {1, 40}, set(range(64))])
+async def test_culprits_are_found_by_halving(culprits: set[int]) -> None:
+    sink = ListSink(lambda offsets: MalformedMessage("bad", 1) if culprits & set(offsets) else None)
+    bench = Bench(sink=sink)
+    bench.put(*range(64))
+    for _ in range(20):
+        await settle()
+    letters = [dict(letter.headers)["deadletter.offset"] for letter in bench.kafka.log]
+    assert letters == [b"%d" % offset for offset in sorted(culprits)]
+    assert bench.committable == 64
+    assert bench.counts.messages_out == 64 - len(culprits)
+    assert len(sink.calls) <= min(1 + 2 * 6 * len(culprits), 2 * 64 - 1)
 
 
 async def test_a_dead_letter_is_acknowledged_before_its_offset_is_finished() -> None:

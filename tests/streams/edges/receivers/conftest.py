@@ -116,14 +116,18 @@ async def start() -> AsyncIterator[Start]:
         registry = CollectorRegistry()
         metrics = ReceiverMetrics(registry)
         grpc_server = GrpcServer(
-            GrpcReceiver.model_validate({"endpoint": "127.0.0.1:0", **(grpc_ or {})}),
+            GrpcReceiver.model_validate(
+                {"endpoint": "127.0.0.1:0", "late_after": 0.1, **(grpc_ or {})}
+            ),
             acceptor,
             max_request_bytes=max_request_bytes,
             admission=admission,
             metrics=metrics,
         )
         http_server = HttpServer(
-            HttpReceiver.model_validate({"endpoint": "127.0.0.1:0", **(http or {})}),
+            HttpReceiver.model_validate(
+                {"endpoint": "127.0.0.1:0", "late_after": 0.1, **(http or {})}
+            ),
             acceptor,
             max_request_bytes=max_request_bytes,
             admission=admission,

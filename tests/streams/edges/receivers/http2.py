@@ -62,7 +62,7 @@ class _Windows:
             self.connection += bytes_more
         self.grown.set()
 
-    async def send(self, writer: asyncio.StreamWriter, body: bytes) -> None:
+    async def send(self, writer: asyncio.StreamWriter, body: bytes, *, end: bool) -> None:
         at = 0
         while True:
             size = min(_FRAME_BYTES, len(body) - at, self.stream, self.connection)
@@ -70,7 +70,8 @@ class _Windows:
                 at += size
                 self.stream -= size
                 self.connection -= size
-                writer.write(frame(0, int(at == len(body)), 1, body[at - size : at]))
+                last = end and at == len(body)
+                writer.write(frame(0, int(last), 1, body[at - size : at]))
                 await writer.drain()
             if at == len(body):
                 return
@@ -80,17 +81,25 @@ class _Windows:
 
 
 async def bare_call(
-    port: int, path: str, message: bytes, *, encoding: str = "", compressed: bool = False
+    port: int,
+    path: str,
+    message: bytes,
+    *,
+    encoding: str = "",
+    compressed: bool = False,
+    missing_bytes: int = 0,
 ) -> bytes:
     """Everything that the server sent until it had ended the stream, unparsed.
 
+    ``missing_bytes`` are promised by the message's length and never sent.
     Its header literals are sent without Huffman code, so that names and values can be searched.
     """
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    body = bytes([compressed]) + struct.pack(">I", len(message)) + message
+    size = len(message) + missing_bytes
+    body = bytes([compressed]) + struct.pack(">I", size) + message
     writer.write(preface() + call_headers(path, encoding))
     windows = _Windows()
-    sending = asyncio.ensure_future(windows.send(writer, body))
+    sending = asyncio.ensure_future(windows.send(writer, body, end=not missing_bytes))
     got, initial = b"", _INITIAL_WINDOW
     try:
         async with asyncio.timeout(20):

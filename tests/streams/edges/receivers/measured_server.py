@@ -38,11 +38,11 @@ async def main(max_request_bytes: int, inflight_max_bytes: int) -> None:
     admission = Admission(inflight_max_bytes)
     metrics = ReceiverMetrics(CollectorRegistry())
     grpc = GrpcServer(
-        GrpcReceiver(endpoint="127.0.0.1:0"), accept,
+        GrpcReceiver(endpoint="127.0.0.1:0", late_after=0.1), accept,
         max_request_bytes=max_request_bytes, admission=admission, metrics=metrics,
     )  # fmt: skip
     http = HttpServer(
-        HttpReceiver(endpoint="127.0.0.1:0"), accept,
+        HttpReceiver(endpoint="127.0.0.1:0", late_after=0.1), accept,
         max_request_bytes=max_request_bytes, admission=admission, metrics=metrics,
     )  # fmt: skip
     await grpc.start()

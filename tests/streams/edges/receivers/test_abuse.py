@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import struct
+import time
 from collections.abc import AsyncIterator, Mapping
 
 import grpc
@@ -183,6 +184,99 @@ async def test_slow_grpc_message_is_cut_off(start: Start, script: Script) -> Non
     await is_alive(servers)
 
 
+async def test_slow_clients_do_not_shut_out_fast_ones(start: Start, script: Script) -> None:
+    """Idle sockets that promise more than there is; then one that sends much of it."""
+    servers = await start(script, max_request_bytes=700 * KIB, inflight_max_bytes=1000 * KIB)
+    fast = request_of(Signal.LOGS, 1, "x" * (400 * KIB))
+    writers = []
+    for _ in range(4):
+        _, writer = await asyncio.open_connection("127.0.0.1", servers.http.port)
+        writer.write((HEAD + f"Content-Length: {700 * KIB}\r\n\r\n").encode())
+        writers.append(writer)
+    await until(lambda: servers.admission.late_bytes == 4 * 64 * KIB)
+    for _ in range(3):
+        assert (await servers.post("/v1/logs", fast))[0] == 200
+        await servers.export(Signal.LOGS, fast)
+    for writer in writers[1:]:
+        writer.transport.abort()
+    await until(lambda: servers.admission.late_bytes == 64 * KIB)
+
+    writers[0].write(bytes(400 * KIB))
+    await until(lambda: servers.admission.late_bytes == 464 * KIB)
+    for _ in range(3):
+        assert (await servers.post("/v1/logs", fast))[0] == 200
+        await servers.export(Signal.LOGS, fast)
+    answers = [asyncio.create_task(promised(servers, 300 * KIB)) for _ in range(3)]
+    for answer in await asyncio.gather(*answers):
+        assert answer.startswith(b"HTTP/1.1 429 ")
+        assert b"Retry-After: 2" in answer
+        assert b"slow to arrive" in answer
+    # slow is not wrong: it is served once it is whole
+    before = len(script.received)
+    writers[0].write(bytes(300 * KIB))
+    await until(lambda: len(script.received) > before)
+    writers[0].close()
+    await until(lambda: servers.admission.inflight_bytes == 0)
+    assert servers.admission.late_bytes == 0
+    assert servers.admission.healthy
+
+
+async def promised(servers: Servers, size: int) -> bytes:
+    """The answer to a request of which only the head and a little more is sent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", servers.http.port)
+    writer.write((HEAD + f"Content-Length: {size}\r\n\r\n").encode() + bytes(10))
+    try:
+        return await rest_of(reader)
+    finally:
+        writer.close()
+
+
+async def test_late_grpc_call_without_room_is_told_when_to_come_again(start: Start) -> None:
+    servers = await start(Script())
+
+    async def nothing() -> AsyncIterator[bytes]:
+        await asyncio.sleep(60)
+        yield b""
+
+    with servers.admission.reservation() as slow:
+        slow.late(at_least_bytes=100 << 20)
+        for path in (Signal.TRACES.grpc_method, "/grpc.health.v1.Health/Check"):
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await servers.channel.stream_unary(path)(nothing(), timeout=10)
+            assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            trailers = dict(raised.value.trailing_metadata() or ())
+            details = trailers["grpc-status-details-bin"]
+            assert isinstance(details, bytes)
+            status = status_pb2.Status.FromString(details)
+            assert status.details[0].Is(error_details_pb2.RetryInfo.DESCRIPTOR)
+        await is_alive(servers)
+    assert servers.admission.late_bytes == 0
+
+
+async def test_a_busy_loop_makes_nobody_late(start: Start, script: Script) -> None:
+    """What came while the loop was busy is seen before its sender is called slow."""
+    servers = await start(script)
+    channels = [
+        grpc.aio.insecure_channel(f"127.0.0.1:{servers.grpc.port}", [("a", n)]) for n in range(4)
+    ]
+    body = request_of(Signal.LOGS, 1, "x" * (300 * KIB))
+    with servers.admission.reservation() as slow:
+        slow.late(at_least_bytes=128 << 20)  # the whole share: whoever is late is refused
+        for _ in range(3):
+            calls = [
+                asyncio.ensure_future(
+                    channel.unary_unary(Signal.LOGS.grpc_method)(body, timeout=10)
+                )
+                for channel in channels
+            ]
+            while not all(call.done() for call in calls):
+                await asyncio.sleep(0.002)
+                time.sleep(0.15)  # noqa: ASYNC251 - what a large request does to a loop
+            assert [call.exception() for call in calls] == [None] * 4
+    for channel in channels:
+        await channel.close()
+
+
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/tra", HEAD.encode()])
 async def test_silent_connection_is_closed(start: Start, script: Script, sent: bytes) -> None:
     servers = await start(script, http={"request_timeout": 0.3})
@@ -209,8 +303,8 @@ async def test_client_that_goes_away_frees_its_room(start: Start) -> None:
     servers = await start(held)
     # in the middle of its body
     _, writer = await asyncio.open_connection("127.0.0.1", servers.http.port)
-    writer.write((HEAD + "Content-Length: 100000\r\n\r\nabc").encode())
-    await until(lambda: servers.admission.inflight_bytes == 100_000)
+    writer.write((HEAD + "Content-Length: 50000\r\n\r\nabc").encode())
+    await until(lambda: servers.admission.inflight_bytes == 50_000)
     writer.transport.abort()
     await until(lambda: servers.admission.inflight_bytes == 0)
     # while the acceptor has its request
@@ -260,6 +354,38 @@ async def test_what_is_no_http(servers: Servers, script: Script, sent: bytes) ->
     assert not answer or answer.startswith(b"HTTP/1.1 400 ")
     writer.close()
     assert not script.received
+    await is_alive(servers)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        HEAD.encode() + b"a: " + b"b" * 9000 + b"\r\n\r\n",
+        HEAD.encode() + b"Content-Length: -1\r\n\r\n",
+        HEAD.encode() + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"what is this\r\n\r\n",
+    ],
+)
+async def test_what_the_parser_refuses_gets_a_status_too(servers: Servers, sent: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", servers.http.port)
+    writer.write(sent)
+    head, _, body = (await rest_of(reader)).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.split()[1] == b"400"
+    assert b"Content-Type: application/json" in head
+    assert b"Server: otlp-streams\r\n" in head + b"\r\n"
+    assert b"aiohttp" not in head + body
+    status = json.loads(body)
+    assert status["code"] == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert status["message"]
+    assert len(body) < 2000
+    assert servers.metric(
+        "otlp_streams_receiver_refused_requests_total",
+        signal="", transport="http", reason="malformed",
+    ) == 1  # fmt: skip
+    assert servers.metric(
+        "otlp_streams_receiver_requests_total", signal="", transport="http", code="400"
+    ) == 1  # fmt: skip
     await is_alive(servers)
 
 
@@ -324,8 +450,10 @@ def test_random_bytes_on_both_ports(pieces: list[bytes]) -> None:
         admission = Admission(1 << 20)
         shared = {"max_request_bytes": 1 << 16, "admission": admission,
                   "metrics": ReceiverMetrics(CollectorRegistry())}  # fmt: skip
-        http = HttpServer(HttpReceiver(endpoint="127.0.0.1:0"), script, **shared)  # type: ignore[arg-type]
-        grpc_server = GrpcServer(GrpcReceiver(endpoint="127.0.0.1:0"), script, **shared)  # type: ignore[arg-type]
+        http = HttpServer(HttpReceiver(endpoint="127.0.0.1:0", late_after=0.1), script, **shared)  # type: ignore[arg-type]
+        grpc_server = GrpcServer(
+            GrpcReceiver(endpoint="127.0.0.1:0", late_after=0.1), script, **shared
+        )  # type: ignore[arg-type]
         await http.start()
         await grpc_server.start()
         try:

@@ -64,3 +64,52 @@ def test_a_large_request_refused_while_little_is_in_flight_is_no_illness() -> No
         with pytest.raises(Overloaded):
             large.grow(95)
         assert admission.healthy
+
+
+def test_late_bodies_share_half_of_the_bound() -> None:
+    admission = Admission(100, retry_after_s=3.0)
+    with admission.reservation() as one, admission.reservation() as other:
+        one.grow(10)
+        one.late(at_least_bytes=30)
+        assert (one.size_bytes, admission.inflight_bytes, admission.late_bytes) == (30, 30, 30)
+        other.grow(15)
+        other.late()
+        assert admission.late_bytes == 45
+        with pytest.raises(Overloaded, match="slow") as raised:
+            other.grow(6)
+        assert raised.value.retry_after_s == 3.0
+        assert (other.size_bytes, admission.inflight_bytes, admission.late_bytes) == (15, 45, 45)
+        with admission.reservation() as fast:
+            fast.grow(50)  # does not count among them
+            with pytest.raises(Overloaded, match="slow"):
+                fast.late()
+        one.shrink(5)
+        other.arrived()
+        assert admission.late_bytes == 25
+        other.grow(40)
+        assert admission.late_bytes == 25
+    assert (admission.inflight_bytes, admission.late_bytes) == (0, 0)
+    assert admission.healthy
+
+
+def test_a_late_body_that_is_alone_may_be_larger_than_the_share() -> None:
+    admission = Admission(100)
+    with admission.reservation() as one, admission.reservation() as other:
+        one.late(at_least_bytes=90)  # not known to be there: the share at most
+        assert one.size_bytes == 50
+        one.grow(20)  # known to be there
+        other.grow(1)
+        with pytest.raises(Overloaded, match="slow"):
+            other.late()
+
+
+def test_a_check_reserves_nothing() -> None:
+    admission = Admission(100)
+    with admission.reservation() as one, admission.reservation() as other:
+        one.grow(60)
+        other.check(40)
+        with pytest.raises(Overloaded):
+            other.check(41)
+        with pytest.raises(MessageTooLarge):
+            other.check(101)
+        assert admission.inflight_bytes == 60

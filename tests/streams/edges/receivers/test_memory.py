@@ -65,6 +65,12 @@ def small() -> Iterator[Measured]:
 
 
 @pytest.fixture
+def slow() -> Iterator[Measured]:
+    """The same, whose peak nobody else has raised."""
+    yield from start(MAX_REQUEST_BYTES, INFLIGHT_MAX_BYTES)
+
+
+@pytest.fixture
 def large() -> Iterator[Measured]:
     """A server with the default limits."""
     yield from start(64 * MIB, 256 * MIB)
@@ -180,3 +186,36 @@ async def test_one_request_of_60_mib(large: Measured) -> None:
     grown = large.peak_bytes() - before
     # The chunks and their join, for a moment; gRPC's slices and the bytes made of them.
     assert grown < 4 * 60 * MIB, f"{grown / MIB:.0f} MiB"
+
+
+async def test_grpc_messages_whose_end_never_comes(slow: Measured) -> None:
+    """gRPC opens the window for a whole message as soon as it is read."""
+    message = bytes(MAX_REQUEST_BYTES - 200)
+    before = slow.peak_bytes()
+    waves: list[asyncio.Task[bytes]] = []
+    target = f"127.0.0.1:{slow.grpc_port}"
+    async with grpc.aio.insecure_channel(target, [("grpc.max_send_message_length", -1)]) as channel:
+        fast = channel.unary_unary(Signal.LOGS.grpc_method)
+        for wave in range(1, 4):
+            waves += [
+                asyncio.create_task(bare_call(slow.grpc_port, path, message, missing_bytes=100))
+                for path in (*[Signal.LOGS.grpc_method] * 20, *["/grpc.health.v1.Health/Check"] * 5)
+            ]
+            await fast(request_of(Signal.LOGS), timeout=10)  # served meanwhile
+            async with asyncio.timeout(20):
+                # 96 MiB in all, 48 MiB for late ones: three of 16 MiB
+                while sum(not call.done() for call in waves) > 3:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            refused = [call.result() for call in waves if call.done()]
+            assert len(refused) == 25 * wave - 3
+            for answer in refused:
+                assert b"grpc-status\x018" in answer  # RESOURCE_EXHAUSTED
+                assert b"slow to arrive" in answer
+            await fast(request_of(Signal.LOGS, 1, "x" * 4 * MIB), timeout=10)
+    grown = slow.peak_bytes() - before
+    for call in waves:
+        call.cancel()
+    await asyncio.wait(waves)
+    assert grown < 2 * INFLIGHT_MAX_BYTES, (
+        f"{grown / MIB:.0f} MiB of {75 * MAX_REQUEST_BYTES / MIB}"
+    )
