@@ -151,6 +151,9 @@ class SimLog:
             if found:
                 yield found
 
+    async def close(self) -> None:
+        await asyncio.sleep(0)
+
     async def committed(self, group: str, topic: str, partition: int) -> int | None:
         offset: int | None = await self._network.request(
             "committed", lambda: self._kafka.committed(group, topic, partition)

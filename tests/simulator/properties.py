@@ -20,6 +20,7 @@ from schemas.batches import Batch
 from tests.operators import counting
 from topologies.runtime.journal import Progress, progress_key, snapshot_key, unframed
 
+from .hosting import GROUP, JOURNAL
 from .kafka import TP
 from .operators import DECIDED, ECHO, LOGGED, SNAPPED, make
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from .world import World
 
 __all__ = ["check"]
+
+PIECES_MAX = 7
+"""Of the largest snapshot there is."""
 
 
 def check(world: World) -> list[str]:
@@ -131,8 +135,6 @@ def _letters(world: World, tp: TP, inputs: list[Batch]) -> Iterator[str]:
 
 
 def _progress(world: World, tp: TP, inputs: list[Batch]) -> Iterator[str]:
-    from .world import GROUP, JOURNAL
-
     where = f"{tp.topic}[{tp.partition}]"
     journal = _records(world, JOURNAL, tp.partition)
     latest = [record for record in journal if record.key == progress_key(tp.topic)]
@@ -160,8 +162,6 @@ def _progress(world: World, tp: TP, inputs: list[Batch]) -> Iterator[str]:
 
 
 def _transactions(world: World) -> Iterator[str]:
-    from .world import JOURNAL
-
     for owner in world.kafka.finished:
         for offset in owner.offsets:
             key = progress_key(offset.topic)
@@ -177,12 +177,10 @@ def _transactions(world: World) -> Iterator[str]:
 
 
 def _journal(world: World) -> Iterator[str]:
-    from .world import JOURNAL
-
     for log in world.kafka.partitions(JOURNAL):
         log.compact(log.end)
         log.compact(log.end)
-        # Two slots of two operators, each of so many pieces as the state has; states are small.
-        allowed = len(world.sources) * (1 + 2 * 2 * 3)
+        # Two slots of two operators, each of so many pieces as the state may have.
+        allowed = len(world.sources) * (1 + 2 * 2 * PIECES_MAX)
         if log.size > allowed:
             yield f"{log.tp.topic}[{log.tp.partition}]: {log.size} records after compaction"

@@ -63,6 +63,8 @@ class Schedule:
     """The order of what is ready is drawn."""
     marker_delay_s: float = 0.01
     commit_interval_s: float = 0.2
+    commit_max_bytes: int = 300
+    """Of outputs in a transaction, and of snapshots."""
     events: tuple[Event, ...] = ()
 
     def __str__(self) -> str:
@@ -71,7 +73,7 @@ class Schedule:
             f" partitions, {self.messages} messages each over {self.spread_s:.1f} s,"
             f" order {'drawn' if self.shuffle else 'as it comes'},"
             f" markers up to {self.marker_delay_s * 1000:.0f} ms,"
-            f" commits every {self.commit_interval_s:.2f} s"
+            f" commits every {self.commit_interval_s:.2f} s or {self.commit_max_bytes} bytes"
         )
         return "\n".join([head, *(f"  {event}" for event in self.events)])
 
@@ -100,6 +102,7 @@ def draw(seed: int) -> Schedule:
         shuffle=rng.random() < 0.5,
         marker_delay_s=rng.choice((0.0, 0.005, 0.05)),
         commit_interval_s=rng.choice((0.1, 0.2, 0.5)),
+        commit_max_bytes=rng.choice((40, 300)),
         events=tuple(sorted(events)),
     )
 

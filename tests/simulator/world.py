@@ -20,20 +20,19 @@ from typing import Any
 
 from schemas.batches import Batch, Record
 from schemas.errors import OtlpStreamsError
+from topologies.runtime.host import Host
 from topologies.runtime.ports import Fenced, Transactions
 
 from . import operators
 from .client import Network, SimLog, SimTransactions
 from .group import Group
-from .hosting import SimHost
+from .hosting import DEADLETTER, GROUP, JOURNAL, SESSION_S, SimHost, configuration, installed
 from .kafka import TP, Kafka
 from .loop import Hang, Process, SimClock, SimLoop
 from .schedule import Event, Schedule
 
-__all__ = ["DEADLETTER", "GROUP", "JOURNAL", "Outcome", "Parts", "World", "run"]
+__all__ = ["Outcome", "Parts", "World", "run"]
 
-GROUP, JOURNAL, DEADLETTER = "otlp.sim", "journal.sim", "deadletter"
-SESSION_S, HEARTBEAT_S = 3.0, 0.5
 TROUBLE_MAX_S, CALM_MAX_S, STILL_S = 40.0, 150.0, 2.5
 """Virtual time: events come within so long; then everything is done within so long; and that it
 is done is believed after so long."""
@@ -81,6 +80,7 @@ class World:
         self.rng = random.Random(f"run {schedule.seed}")
         self.loop = SimLoop(self.rng, shuffle=schedule.shuffle)
         self.clock = SimClock(self.loop, self.rng)
+        self.config = configuration(schedule)
         draw, marker_s = self.rng.random, schedule.marker_delay_s
         self.kafka = Kafka(
             self.loop,
@@ -93,10 +93,10 @@ class World:
         self.sources = tuple(f"in{number}" for number in range(schedule.topics))
         self.group = Group(self.kafka, self.rng, self.sources, SESSION_S)
         self.workers = [Worker(number) for number in range(schedule.workers)]
+        self.hosts: list[Host] = []
         self.failures: list[str] = []
         self.eaten = False
         self.fenced = 0
-        self.recoveries = 0
         self.calm = False
         self._events = list(schedule.events)
         self._armed: list[Event] = []
@@ -144,6 +144,11 @@ class World:
         for worker in self.workers:
             if worker.process is not None and worker.process.paused:
                 worker.process.resume()
+
+    def recoveries(self) -> int:
+        """Of all lanes in all lives."""
+        counts = [each for host in self.hosts for each in host.topic_counts.values()]
+        return sum(each.recoveries.total() for each in counts)
 
     async def _done(self, when: str) -> None:
         """Everything is committed up to the last message, and stays so."""
@@ -364,7 +369,8 @@ def run(schedule: Schedule, parts: Parts | None = None, *, tell: bool = False) -
     else:
         logging.disable(logging.CRITICAL)
     try:
-        world.loop.run_until_complete(world.main())
+        with installed(world):
+            world.loop.run_until_complete(world.main())
     except Hang as hang:
         world.failures.append(f"hangs: {hang}")
     else:
@@ -387,7 +393,7 @@ def run(schedule: Schedule, parts: Parts | None = None, *, tell: bool = False) -
             "aborted": world.kafka.aborted,
             "commits": len(world.kafka.commits),
             "rebalances": world.group.rebalances,
-            "recoveries": world.recoveries,
+            "recoveries": world.recoveries(),
             "requests": world.network.requests,
         },
         hash((world.loop.steps, world.loop.time(), tuple(world.kafka.commits))),

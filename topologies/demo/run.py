@@ -162,9 +162,9 @@ class _Demo:
         self._show.phase(f"Kafka is ready on {kafka.bootstrap}")
         specs = topic_specs(planned.config)
         report = await _unless(self._stopping, create_topics(planned.config.kafka, specs))
-        partitions = planned.config.topics.partitions
+        count, partitions = len(report.created), planned.config.topics.partitions
         self._show.phase(
-            f"{len(report.created)} topics are created, of {partitions} partitions where work is divided"
+            f"{count} topics are created, of {partitions} partitions where work is divided"
         )
 
     @contextlib.asynccontextmanager

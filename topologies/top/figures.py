@@ -42,6 +42,10 @@ FIGURES = (
     Figure("inflight", "in flight", "value", "bytes", (
         "otlp_streams_receiver_inflight_bytes", "otlp_streams_lane_bytes",
     )),
+    Figure("transactions", "tx/s", "rate", "count", ("otlp_streams_transactions_total",)),
+    Figure("aborts", "aborts", "value", "count", ("otlp_streams_transaction_aborts_total",)),
+    Figure("recoveries", "recov.", "value", "count", ("otlp_streams_recoveries_total",)),
+    Figure("replayed", "replayed", "value", "count", ("otlp_streams_replayed_messages_total",)),
     Figure("retries", "retries", "value", "count", (
         "otlp_streams_retries_total", "otlp_streams_export_retries_total",
     )),

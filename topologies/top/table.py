@@ -12,7 +12,7 @@ from .figures import FIGURES, Figure, Row
 __all__ = ["table"]
 
 
-_WIDE_COLUMNS = 125
+_WIDE_COLUMNS = 160
 
 
 def table(rows: Iterable[Row], columns: int = _WIDE_COLUMNS) -> Table:

@@ -101,6 +101,7 @@ async def test_every_figure_has_a_source_and_rates_are_of_growth(supervisor):
         counts.messages_in, counts.bytes_in, counts.messages_out = 10, 1000, 8
         host.topic_counts["otlp_logs"].messages_in = 5
         counts.dead_letters["refused"] = 2
+        counts.recovered("assigned", 0.5)
         now = (await scrape(session, url))._replace(time_s=before.time_s + 2)
     ingest, export = rows(before, now)
     assert (ingest.stage, ingest.worker, ingest.ready) == ("ingest", "0", True)

@@ -1,0 +1,224 @@
+"""Violations of the protocol, one at a time: what each would do to a pipeline must be noticed.
+
+Each is a context within which worlds are run; nothing of the lane itself is switched for it, what
+it stands on is replaced, or one method of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+from unittest import mock
+
+from schemas.batches import Batch, Record
+from schemas.errors import OtlpStreamsError
+from topologies.runtime import hosted, recovery
+from topologies.runtime.ports import Fenced, Offset
+
+from .client import Network, SimLog, SimTransactions
+from .kafka import Kafka
+from .loop import Process
+from .world import Parts
+
+__all__ = ["MUTANTS", "Mutant"]
+
+
+class Mutant(NamedTuple):
+    """What is done wrong."""
+
+    name: str
+    parts: Parts
+    patched: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+
+
+class _StartsLate(SimTransactions):
+    """The producer starts with its first transaction: progress and offset are read before."""
+
+    async def start(self) -> None:
+        pass
+
+    async def commit(self, records: Sequence[Record], offset: Offset | None) -> Sequence[int]:
+        if self._epoch is None:
+            await super().start()
+        return await super().commit(records, offset)
+
+
+class _IgnoresFailedSends(SimTransactions):
+    """The commit follows, whatever became of the sends."""
+
+    async def _gathered(self, steps: list[Any]) -> None:
+        for step in steps:
+            with contextlib.suppress(OtlpStreamsError):
+                await step
+
+
+class _CommitsOffsetsBeside(SimTransactions):
+    """The offset goes the way of plain consumers, after the transaction."""
+
+    async def commit(self, records: Sequence[Record], offset: Offset | None) -> Sequence[int]:
+        offsets = await super().commit(records, None)
+        if offset is not None:
+            await self._network.request("offset", lambda: self._kafka.commit(offset))
+        return offsets
+
+
+class _GoesOnAfterErrors(SimTransactions):
+    """One producer for the life of a process, errors or not."""
+
+    async def start(self) -> None:
+        process = Process.current()
+        known: dict[str, int] = process.__dict__.setdefault("epochs", {})
+        if self.id in known:
+            self._epoch = known[self.id]
+            return
+        await super().start()
+        assert self._epoch is not None
+        known[self.id] = self._epoch
+
+
+def _own_id(network: Network, transactional_id: str) -> SimTransactions:
+    """Every process has ids of its own: nobody is fenced."""
+    return SimTransactions(network, f"{transactional_id}-{id(Process.current())}")
+
+
+class _IgnoresFences(SimTransactions):
+    """Told that it is fenced, it starts again and goes on with what it had."""
+
+    async def commit(self, records: Sequence[Record], offset: Offset | None) -> Sequence[int]:
+        while True:
+            try:
+                return await super().commit(records, offset)
+            except Fenced:
+                await self.start()
+
+
+class _RepeatsInDoubt(SimTransactions):
+    """Where it is not known whether a commit happened, it is made again."""
+
+    async def commit(self, records: Sequence[Record], offset: Offset | None) -> Sequence[int]:
+        try:
+            return await super().commit(records, offset)
+        except OtlpStreamsError:
+            await self.start()
+            return await super().commit(records, offset)
+
+
+class _StableIsWritten(SimLog):
+    """The end of what can be read is taken for the end of what there is."""
+
+    async def written(self, topic: str, partition: int) -> int:
+        return await self.end(topic, partition)
+
+
+class _ReadsUncommitted(SimLog):
+    """Open and aborted records are read like others."""
+
+    async def end(self, topic: str, partition: int) -> int:
+        return await self.written(topic, partition)
+
+    async def read(self, topic: str, partition: int, start: int, stop: int) -> Any:
+        log = self._kafka.log(topic, partition)
+        entries = [entry for entry in log._entries[start:stop] if entry is not None]
+        await self._network.request("read", lambda: None)
+        yield [entry.batch for entry in entries if entry.batch is not None]
+
+
+@contextlib.contextmanager
+def _half_snapshots() -> Iterator[None]:
+    """A snapshot counts from its first piece on, and what is missing of it is not missed."""
+    written = hosted.SnapshotWriter.written
+
+    def early(self: Any, offsets: Sequence[int], *, last: bool) -> None:
+        written(self, offsets, last=True)
+
+    async def all_there_is(self: Any, name: str, snapshot: Any) -> list[bytes]:
+        prefix = f"/snapshot/{name}/{snapshot.slot}/".encode()
+        place, found = self._place, {}
+        runs = self._log.read(place.journal, place.partition, 0, snapshot.last + 1)
+        async for run in runs:
+            for record in run:
+                if record.key.startswith(place.topic.encode() + prefix):
+                    found[record.key] = record.value
+        return list(found.values())
+
+    with (
+        mock.patch.object(hosted.SnapshotWriter, "written", early),
+        mock.patch.object(recovery.Recovery, "_pieces", all_there_is),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _forgets_the_log() -> Iterator[None]:
+    """Decisions are not recalled."""
+
+    async def nothing(self: Any, *_: Any) -> int:
+        return 0
+
+    with mock.patch.object(recovery.Recovery, "_recall", nothing):
+        yield
+
+
+@contextlib.contextmanager
+def _outputs_at_replay() -> Iterator[None]:
+    """What a replay returns is kept."""
+    again = recovery.Recovery._again
+    kept: list[Record] = []
+
+    def keeping(self: Any, batch: Batch, operators: Any, starts: Any) -> int:
+        for each in operators:
+            process = each.operator.process
+
+            def remember(scanned: Any, process: Any = process) -> Any:
+                outcome = process(scanned)
+                kept.extend(outcome.records)
+                return outcome
+
+            each.operator.process = remember
+        try:
+            return again(self, batch, operators, starts)
+        finally:
+            for each in operators:
+                del each.operator.process
+
+    commit = SimTransactions.commit
+
+    async def with_kept(self: Any, records: Sequence[Record], offset: Any) -> Sequence[int]:
+        more, kept[:] = list(kept), []
+        offsets = await commit(self, [*more, *records], offset)
+        return offsets[len(more) :]
+
+    with (
+        mock.patch.object(recovery.Recovery, "_again", keeping),
+        mock.patch.object(SimTransactions, "commit", with_kept),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _brokers_do_not_fence() -> Iterator[None]:
+    """Not ours to get wrong; shows that the lanes do rely on it."""
+
+    def known(self: Kafka, transactional_id: str, epoch: int) -> Any:
+        return self._producers[transactional_id]
+
+    with mock.patch.object(Kafka, "_known", known):
+        yield
+
+
+MUTANTS = [
+    Mutant("starts its producer late", Parts(transactions=_StartsLate)),
+    Mutant("ignores failed sends", Parts(transactions=_IgnoresFailedSends)),
+    Mutant("commits offsets beside", Parts(transactions=_CommitsOffsetsBeside)),
+    Mutant("goes on after errors", Parts(transactions=_GoesOnAfterErrors)),
+    Mutant("repeats in doubt", Parts(transactions=_RepeatsInDoubt)),
+    Mutant("has ids of its own", Parts(transactions=_own_id)),
+    Mutant("ignores fences", Parts(transactions=_IgnoresFences)),
+    Mutant("takes stable for written", Parts(log=_StableIsWritten)),
+    Mutant("reads uncommitted", Parts(log=_ReadsUncommitted)),
+    Mutant("uses half snapshots", Parts(), _half_snapshots),
+    Mutant("forgets the log", Parts(), _forgets_the_log),
+    Mutant("keeps outputs of a replay", Parts(), _outputs_at_replay),
+    Mutant("brokers do not fence", Parts(), _brokers_do_not_fence),
+]
