@@ -5,6 +5,7 @@
     ├── PermanentError              never retried: refused, or to the dead-letter topic
     │   ├── MalformedMessage        bytes that are not the message they should be
     │   ├── MessageTooLarge         beyond a size limit that has a name
+    │   ├── TooManyItems            more in one request than is read at once
     │   ├── ItemsRejected           some items of a message are wrong, the others were taken
     │   ├── UnsupportedEncoding     a compression or content type we do not speak
     │   ├── BackendRefused          a backend said no and a second try would hear the same
@@ -33,6 +34,7 @@ __all__ = [
     "PermanentError",
     "RetriesExhausted",
     "RetryableError",
+    "TooManyItems",
     "UnsupportedEncoding",
 ]
 
@@ -74,6 +76,19 @@ class MessageTooLarge(PermanentError):
         super().__init__(f"{what} has {size_bytes} bytes, {limit} allows {limit_bytes}")
         self.size_bytes = size_bytes
         self.limit_bytes = limit_bytes
+
+
+class TooManyItems(PermanentError):
+    """One request holds more items, or more of what groups them, than are read at once."""
+
+    reason = "too_many_items"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"more than {limit:,} items, or resources, scopes and metrics, in one request; "
+            "send fewer at a time"
+        )
+        self.limit = limit
 
 
 class ItemsRejected(PermanentError):

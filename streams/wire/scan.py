@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.columns import LOGS, POINTS, SPANS, Layout
-from schemas.errors import MalformedMessage
+from schemas.errors import TooManyItems
 from schemas.signals import Signal
 from streams.wire.faults import GROW, raise_fault
 from streams.wire.items import read_logs, read_points, read_spans
@@ -29,8 +29,10 @@ __all__ = [
 ]
 
 ITEMS_MAX = 1 << 20
-"""Items, and inner nodes, that one message may hold. An empty log record takes 2 bytes of a
-message but about 100 bytes of columns: without a bound 64 MiB would become 3 GB."""
+"""Items, and inner nodes (resources, scopes, metrics and their data), that one message may hold.
+
+An empty log record takes 2 bytes of a message but about 100 bytes of columns: without a bound
+64 MiB would become 3 GB. No setting: requests of any real sender are a thousand times smaller."""
 
 _SIGNALS = {Signal.TRACES: 0, Signal.LOGS: 1, Signal.METRICS: 2}
 
@@ -190,10 +192,11 @@ def scan_bytes(signal: Signal, array: NDArray[np.uint8], strict_ids: bool) -> Sc
         if items >= 0:
             break
         if -items & 63 != GROW:
-            raise_fault(items)
-        if len(leaves) >= ITEMS_MAX:
             work.release()
-            raise MalformedMessage(f"more than {ITEMS_MAX} items or nodes", 0)
+            raise_fault(items)
+        if len(nodes) >= ITEMS_MAX:  # the last to get there
+            work.release()
+            raise TooManyItems(ITEMS_MAX)
         work.reserve_tree(min(len(nodes) * 4, ITEMS_MAX), min(len(leaves) * 4, ITEMS_MAX))
     first = levels.tolist()
     kind = _KINDS[signal]
@@ -233,10 +236,11 @@ def scan(signal: Signal, data: bytes, *, strict_ids: bool = True) -> Scan:
 
     Raises MalformedMessage, with the byte offset, for whatever the protobuf library would
     refuse, and for known fields with the wrong wire type, groups, tags not in their shortest
-    form, ids of a wrong length, spans without trace id or span id (absent or all zero),
-    metrics with data of two kinds, and more than ITEMS_MAX items. With ``strict_ids=False``
-    wrong ids only make the item's ``valid`` False. A wrong id counts even if a later one in the
-    same message replaces it.
+    form, ids of a wrong length, spans without trace id or span id (absent or all zero) and
+    metrics with data of two kinds. With ``strict_ids=False`` wrong ids only make the item's
+    ``valid`` False. A wrong id counts even if a later one in the same message replaces it.
+
+    Raises TooManyItems for more than ITEMS_MAX items or inner nodes.
 
     Ids elsewhere (log records, links, exemplars, parents) may be empty or zero: the protocol
     reads that as "none", and rejecting the request would lose what its sender is allowed to say.

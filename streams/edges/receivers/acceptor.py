@@ -27,7 +27,7 @@ headers (lower-case names); returns once the request may be acknowledged.
 
 Raises:
     MalformedMessage: the bytes are no such request; 400, INVALID_ARGUMENT.
-    MessageTooLarge: 413, RESOURCE_EXHAUSTED without RetryInfo.
+    MessageTooLarge, TooManyItems: 413, RESOURCE_EXHAUSTED without RetryInfo.
     Overloaded: 429, RESOURCE_EXHAUSTED, with a retry hint.
     RetryableError: any other one, such as BrokerUnavailable; 503, UNAVAILABLE, with a retry hint.
 """

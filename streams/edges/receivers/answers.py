@@ -26,6 +26,7 @@ from schemas.errors import (
     Overloaded,
     PermanentError,
     RetryableError,
+    TooManyItems,
     UnsupportedEncoding,
 )
 from schemas.signals import Signal
@@ -111,7 +112,7 @@ def refusal_of(error: Exception) -> Refusal:
     code = grpc.StatusCode
     message = _bounded(str(error), _REFUSAL_MAX_CHARACTERS)
     match error:
-        case MessageTooLarge():
+        case MessageTooLarge() | TooManyItems():
             http, code_ = HTTPStatus.REQUEST_ENTITY_TOO_LARGE, code.RESOURCE_EXHAUSTED
         case UnsupportedEncoding():
             http, code_ = HTTPStatus.UNSUPPORTED_MEDIA_TYPE, code.UNIMPLEMENTED

@@ -14,13 +14,14 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from schemas.errors import MalformedMessage
+from schemas.errors import TooManyItems
 from schemas.signals import Signal
 from streams import wire
 from streams.wire.copying import fit, plan, write
 from streams.wire.fields import MESSAGES, Kind
 from streams.wire.items import read_logs, read_points, read_spans
 from streams.wire.partition import by_resource, by_trace
+from streams.wire.scratch import scratch
 from streams.wire.tree import build_tree
 from tests.strategies import REQUESTS, encodings, requests, varint
 from tests.streams.wire.oracle import assert_scan, parse
@@ -208,9 +209,19 @@ def test_more_items_than_the_arrays_hold_at_first() -> None:
 
 
 def test_a_bound_on_items_protects_memory() -> None:
-    for data in (b"\x0a\x00" * (wire.ITEMS_MAX + 1),):
-        with pytest.raises(MalformedMessage, match="more than"):
-            wire.scan_logs(data)
+    for most in (wire.ITEMS_MAX - 2, wire.ITEMS_MAX):  # the request is a node, too
+        resources = b"\x0a\x00" * most
+        scope = b"\x12\x00" * most
+        scope = b"\x12" + length(scope) + scope
+        records = b"\x0a" + length(scope) + scope
+        if most < wire.ITEMS_MAX:
+            assert wire.scan_logs(resources).resources == most
+            assert wire.scan_logs(records).items == most
+            continue
+        for data in (resources, records + records):
+            with pytest.raises(TooManyItems, match="more than 1,048,576 items, or resources"):
+                wire.scan_logs(data)
+    assert len(scratch.leaves) < 1 << 17, "what only huge requests needed is given back"
 
 
 def length(body: bytes) -> bytes:

@@ -28,7 +28,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from schemas.errors import BrokerUnavailable, MalformedMessage, MessageTooLarge, Overloaded
+from schemas.errors import (
+    BrokerUnavailable,
+    MalformedMessage,
+    MessageTooLarge,
+    Overloaded,
+    TooManyItems,
+)
 from schemas.signals import Signal
 from streams.edges.receivers import Accepted
 
@@ -245,10 +251,12 @@ async def test_grpc_resource_exhausted(servers: Servers, script: Script, signal:
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
     (info,) = details(status, error_details_pb2.RetryInfo)
     assert info.retry_delay.ToMilliseconds() == 500
-    script.answer = MessageTooLarge("span", 2_000_000, "max_message", 1_000_000)
-    code, status = await servers.refused(signal, request_of(signal))
-    assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert not details(status, error_details_pb2.RetryInfo)
+    for error in (MessageTooLarge("span", 2_000_000, "max_message", 1_000_000), TooManyItems(9)):
+        script.answer = error
+        code, status = await servers.refused(signal, request_of(signal))
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert status.message == str(error)
+        assert not details(status, error_details_pb2.RetryInfo)
 
 
 async def test_http_method(servers: Servers, script: Script) -> None:
@@ -360,6 +368,7 @@ async def test_http_failures(servers: Servers, script: Script) -> None:
     cases: list[tuple[Exception, int]] = [
         (MalformedMessage("bad", 3), 400),
         (MessageTooLarge("span", 2, "max_message", 1), 413),
+        (TooManyItems(9), 413),
         (Overloaded("full"), 429),
         (BrokerUnavailable("no Kafka"), 503),
         (RuntimeError("a defect"), 500),
@@ -373,6 +382,9 @@ async def test_http_failures(servers: Servers, script: Script) -> None:
         status, body, _ = await servers.post("/v1/traces", b"{}", JSON)
         assert status == expected
         assert json.loads(body)["message"] == described
+    refused = "otlp_streams_receiver_refused_requests_total"
+    labels = {"signal": "traces", "transport": "http", "reason": "too_many_items"}
+    assert servers.metric(refused, **labels) == 2
 
 
 async def test_http_bad_data(servers: Servers, script: Script) -> None:
