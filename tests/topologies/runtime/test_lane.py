@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from schemas.errors import (
     BackendRefused,
     BackendUnavailable,
