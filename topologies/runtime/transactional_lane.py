@@ -362,7 +362,7 @@ class TransactionalLane:
 
     def _set_alarm(self, committer: Committer) -> None:
         """Wake up when the next commit is due."""
-        waiting = self._draft.dirty or committer.unfinished
+        waiting = self._draft.dirty or (committer.unfinished and not self._frozen)
         if waiting and self._committing is None and self._alarm is None:
             self._alarm = asyncio.get_running_loop().create_task(self._ring())
 
