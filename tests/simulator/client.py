@@ -199,7 +199,11 @@ class SimTransactions:
 
         async def send(indices: list[int]) -> None:
             run = [records[index] for index in indices]
-            got = await request("send", lambda: kafka.produce(self.id, epoch, run))
+            try:
+                got = await request("send", lambda: kafka.produce(self.id, epoch, run))
+            except ValueError as error:
+                size = max(len(record.value) for record in run)
+                raise MessageTooLarge("a record", size, "topic", kafka.value_max) from error
             for index, at in zip(indices, got, strict=True):
                 offsets[index] = at
 
@@ -222,8 +226,6 @@ class SimTransactions:
         errors = [result for result in results if isinstance(result, BaseException)]
         errors.sort(key=lambda error: not isinstance(error, Fenced))
         for error in errors:
-            if isinstance(error, ValueError):
-                raise MessageTooLarge("a record", 0, "topic", self._kafka.value_max) from error
             raise error
 
     async def stop(self) -> None:

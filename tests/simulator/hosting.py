@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -12,7 +11,7 @@ from schemas.config import Config
 from schemas.errors import OtlpStreamsError
 from tests.operators import counting
 from topologies.runtime import host as host_module
-from topologies.runtime import hosted, lanemaker
+from topologies.runtime import lanemaker
 from topologies.runtime.host import Host
 from topologies.runtime.stage import Stage
 
@@ -80,9 +79,10 @@ def installed(world: World) -> Iterator[None]:
         return world.parts.log(world.network)
 
     with (
-        mock.patch.multiple(lanemaker, KafkaTransactions=transactions, LANE_MIN_BYTES=1),
+        mock.patch.multiple(
+            lanemaker, KafkaTransactions=transactions, LANE_MIN_BYTES=1, PIECE_MAX_BYTES=PIECE_BYTES
+        ),
         mock.patch.object(host_module, "KafkaLog", log),
-        mock.patch.object(hosted, "pieces", partial(hosted.pieces, size_max_bytes=PIECE_BYTES)),
     ):
         yield
 

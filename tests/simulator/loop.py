@@ -28,6 +28,8 @@ __all__ = ["Hang", "Process", "SimClock", "SimLoop"]
 
 STEP_S = 20e-6
 """What a step takes at most."""
+SPIN_STEPS, SPIN_S = 5000, 0.1
+"""So many steps in so little time are made by nothing that waits for something."""
 EPOCH_S = 1_700_000_000
 """Unix time at the beginning of a run."""
 
@@ -85,10 +87,11 @@ class Process:
 class SimLoop(asyncio.BaseEventLoop):
     """Virtual time; ``shuffle`` draws the order too."""
 
-    def __init__(self, rng: random.Random, *, shuffle: bool, steps_max: int = 400_000) -> None:
+    def __init__(self, rng: random.Random, *, shuffle: bool, steps_max: int = 200_000) -> None:
         super().__init__()
         self._ready: list[asyncio.Handle] = []  # type: ignore[assignment]
         self._now = 0.0
+        self._marked = -1.0
         self._draw = rng.random
         self._shuffle = shuffle
         self._steps_max = steps_max
@@ -125,8 +128,10 @@ class SimLoop(asyncio.BaseEventLoop):
             if not ready:
                 continue
             self.steps += 1
-            if self.steps > self._steps_max:
-                raise Hang(f"more than {self._steps_max} steps")
+            if self.steps % SPIN_STEPS == 0:
+                if self._now - self._marked < SPIN_S or self.steps > self._steps_max:
+                    raise Hang(f"runs in circles: {self.steps} steps in {self._now:.3f} s")
+                self._marked = self._now
             self._now += STEP_S * draw()
             count = len(ready)
             handle = ready.pop(int(draw() * count) if shuffle and count > 1 else 0)

@@ -18,11 +18,14 @@ from schemas.errors import MalformedMessage
 from schemas.operators import Operator, Outcome, Scanned
 from tests.operators.counting import Counting
 
-__all__ = ["DECIDED", "ECHO", "LOGGED", "SNAPPED", "Deciding", "make", "topics"]
+__all__ = ["DECIDED", "ECHO", "LOGGED", "SNAPPED", "VALUE_MAX", "Deciding", "make", "topics"]
 
 ECHO, SNAPPED, LOGGED = "echo", "snapped", "logged"
 DECIDED = ("decided", "decided.snapped")
 """Outputs; of all but the first, one per source topic: their records are read back."""
+
+VALUE_MAX = 4000
+"""Bytes that brokers take; the configuration allows more."""
 
 
 def topics(source: str) -> list[str]:
@@ -54,7 +57,8 @@ class Echo:
         if b"refused" in batch.value:
             raise MalformedMessage("refused by the operator")
         assert batch.key is not None
-        return Outcome([Record(ECHO, batch.key + b"\n", batch.partition)])
+        padding = b" " * 2 * VALUE_MAX if b"huge" in batch.value else b""
+        return Outcome([Record(ECHO, batch.key + padding + b"\n", batch.partition)])
 
     def tick(self, now_ms: int) -> Outcome:
         return Outcome()

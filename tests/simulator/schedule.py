@@ -65,6 +65,8 @@ class Schedule:
     commit_interval_s: float = 0.2
     commit_max_bytes: int = 300
     """Of outputs in a transaction, and of snapshots."""
+    refusals: bool = False
+    """Some outputs are larger than brokers take."""
     events: tuple[Event, ...] = ()
 
     def __str__(self) -> str:
@@ -74,6 +76,7 @@ class Schedule:
             f" order {'drawn' if self.shuffle else 'as it comes'},"
             f" markers up to {self.marker_delay_s * 1000:.0f} ms,"
             f" commits every {self.commit_interval_s:.2f} s or {self.commit_max_bytes} bytes"
+            f"{', brokers refuse some outputs' if self.refusals else ''}"
         )
         return "\n".join([head, *(f"  {event}" for event in self.events)])
 
@@ -86,8 +89,8 @@ def draw(seed: int) -> Schedule:
     horizon = rng.choice((400, 1500, 3000))
     # A run has a character: mostly one or two kinds of trouble, sometimes all of them.
     kinds = rng.sample(
-        ["crash", "stop", "pause", "rebalance", "fault", "fault", "away", "slow", "compact"],
-        rng.choice((1, 2, 2, 3, 9)),
+        ["crash", "stop", "pause", "rebalance", "fault", "fault", "away", "slow", "compact", "eat"],
+        rng.choice((1, 2, 2, 3, 10)),
     )
     events = []
     for _ in range(0 if quiet else rng.choice((1, 2, 3, 5, 8))):
@@ -103,6 +106,7 @@ def draw(seed: int) -> Schedule:
         marker_delay_s=rng.choice((0.0, 0.005, 0.05)),
         commit_interval_s=rng.choice((0.1, 0.2, 0.5)),
         commit_max_bytes=rng.choice((40, 300)),
+        refusals=rng.random() < 0.05,
         events=tuple(sorted(events)),
     )
 
@@ -159,6 +163,7 @@ def _smaller(schedule: Schedule) -> Iterator[Schedule]:
         {"partitions": 1},
         {"messages": schedule.messages // 2},
         {"shuffle": False},
+        {"refusals": False},
         {"marker_delay_s": 0.0},
         {"spread_s": 0.0},
     ):

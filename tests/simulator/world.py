@@ -14,6 +14,7 @@ import contextvars
 import gc
 import logging
 import random
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -87,6 +88,7 @@ class World:
             self.rng,
             marker_delay_s=lambda: draw() * marker_s * (10 if draw() < 0.05 else 1),
             transaction_timeout_s=20.0,
+            value_max=operators.VALUE_MAX,
         )
         self.network = Network(self.kafka, self.rng)
         self.network.fault = self._fault
@@ -95,7 +97,8 @@ class World:
         self.workers = [Worker(number) for number in range(schedule.workers)]
         self.hosts: list[Host] = []
         self.failures: list[str] = []
-        self.eaten = False
+        self.eaten: dict[TP, list[Batch]] = {}
+        """What retention has taken of the sources."""
         self.fenced = 0
         self.calm = False
         self._events = list(schedule.events)
@@ -177,9 +180,11 @@ class World:
         return found
 
     def inputs(self) -> dict[TP, list[Batch]]:
-        """What is committed in the sources; what retention has eaten is not in it."""
+        """What is, or was, committed in the sources."""
         logs = [log for topic in self.sources for log in self.kafka.partitions(topic)]
-        return {log.tp: log.committed(0, log.end)[0] for log in logs}
+        return {
+            log.tp: [*self.eaten.get(log.tp, ()), *log.committed(0, log.end)[0]] for log in logs
+        }
 
     async def _expire(self) -> None:
         while True:
@@ -236,6 +241,8 @@ class World:
             value = b"!" + value
         elif draw < 0.10:
             value += b" refused"
+        elif draw < 0.2 and self.schedule.refusals:
+            value += b" huge"
         elif draw < 0.14:
             value = b""
         return Record(tp.topic, value, tp.partition, key)
@@ -316,10 +323,11 @@ class World:
             for log in self.kafka.partitions(JOURNAL):
                 log.compact(int(log.stable * event.seconds))
         elif event.kind == "eat":
-            self.eaten = True
             for topic in self.sources:
                 for log in self.kafka.partitions(topic):
-                    log.trim(self.kafka.committed(GROUP, *log.tp) or 0)
+                    before = self.kafka.committed(GROUP, *log.tp) or 0
+                    self.eaten.setdefault(log.tp, []).extend(log.committed(0, before)[0])
+                    log.trim(before)
 
     def _normal_speed(self) -> None:
         self.network.latency_s = 0.002
@@ -396,5 +404,5 @@ def run(schedule: Schedule, parts: Parts | None = None, *, tell: bool = False) -
             "recoveries": world.recoveries(),
             "requests": world.network.requests,
         },
-        hash((world.loop.steps, world.loop.time(), tuple(world.kafka.commits))),
+        zlib.crc32(repr((world.loop.steps, world.loop.time(), world.kafka.commits)).encode()),
     )

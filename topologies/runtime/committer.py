@@ -57,6 +57,7 @@ class Committer:
     Args:
         snapshot_interval_s: an operator's state is written down this often.
         snapshot_max_bytes: of snapshots in one transaction; one piece at least.
+        piece_max_bytes: of one record.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Committer:
         *,
         snapshot_interval_s: float,
         snapshot_max_bytes: int,
+        piece_max_bytes: int,
     ) -> None:
         self._place = place
         self._transactions = transactions
@@ -75,6 +77,7 @@ class Committer:
         self._clock = clock
         self._interval_s = snapshot_interval_s
         self._max_bytes = snapshot_max_bytes
+        self._piece_max_bytes = piece_max_bytes
         self._writers: dict[str, SnapshotWriter] = {}
         self._snapshot_due_s = {
             each.name: clock.monotonic() + self._snapshot_in_s(each)
@@ -127,13 +130,20 @@ class Committer:
                 self._complete = True
 
     def _snapshots(self, draft: Draft, records: list[Record]) -> list[_Part]:
+        """Pieces of what has begun; then what is due, the longest first, as far as it goes.
+
+        A snapshot is begun only where its first piece has room: what its operator decides after
+        the state was taken must not be committed before that piece.
+        """
         now_s = self._clock.monotonic()
         budget, parts = self._max_bytes, []
-        for each in self._operators:
+        for each in sorted(self._operators, key=self._turn):
+            if budget <= 0:
+                break
             writer = self._writers.get(each.name)
             if writer is None and self._is_due(each, draft, now_s):
                 writer = self._begin(each, draft, now_s)
-            if writer is None or budget <= 0:
+            if writer is None:
                 continue
             pieces, last = writer.take(budget)
             begin = len(records)
@@ -141,6 +151,9 @@ class Committer:
             records += pieces
             budget -= sum(len(piece.value) for piece in pieces)
         return parts
+
+    def _turn(self, each: HostedOperator) -> tuple[bool, float]:
+        return each.name not in self._writers, self._snapshot_due_s.get(each.name, 0.0)
 
     def _is_due(self, each: HostedOperator, draft: Draft, now_s: float) -> bool:
         due_s = self._snapshot_due_s.get(each.name)
@@ -158,6 +171,7 @@ class Committer:
             partition=place.partition,
             position=draft.position,
             taken_ms=self._clock.unix_ns() // 1_000_000,
+            piece_max_bytes=self._piece_max_bytes,
         )
         return writer
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from schemas.batches import Record
 from schemas.operators import Operator, Outcome, Scanned
 
-from .journal import OperatorProgress, SnapshotPlace, pieces, snapshot_key
+from .journal import PIECE_MAX_BYTES, OperatorProgress, SnapshotPlace, pieces, snapshot_key
 
 __all__ = ["HostedOperator", "SnapshotWriter"]
 
@@ -119,6 +119,7 @@ class SnapshotWriter:
         partition: int,
         position: int,
         taken_ms: int,
+        piece_max_bytes: int = PIECE_MAX_BYTES,
     ) -> None:
         self.hosted = hosted
         self._topic = topic
@@ -135,10 +136,9 @@ class SnapshotWriter:
         self._count = 0
         self._size_bytes = 0
         self._first: int | None = None
-        self._records = self._make(hosted.operator.snapshot())
+        self._records = self._make(pieces(hosted.operator.snapshot(), piece_max_bytes))
 
-    def _make(self, chunks: Sequence[bytes]) -> Iterator[_Piece]:
-        parts = pieces(chunks)
+    def _make(self, parts: Iterator[bytes]) -> Iterator[_Piece]:
         ahead = next(parts)
         for piece in parts:
             yield _Piece(self._record(ahead), last=False)

@@ -101,8 +101,9 @@ class KafkaTransactions:
             async with asyncio.timeout(COMMIT_TIMEOUT_S):  # T6
                 return await _commit(producer, records, offset, sends)
         except Exception as error:
-            for send in sends:
-                send.add_done_callback(_heard)
+            waiter = producer._txn_manager.wait_for_transaction_end()
+            for each in sends if waiter is None else [*sends, waiter]:
+                each.add_done_callback(_heard)
             raise self._translated(error, producer, records) from error
 
     async def stop(self) -> None:

@@ -14,10 +14,12 @@ from topologies.kafka import MESSAGE_OVERHEAD_BYTES
 
 from .calls import Backoff, Calls, SinkCalls
 from .deadletter import dead_letter
+from .journal import PIECE_MAX_BYTES
 from .kafka_ports import KafkaTransactions
 from .lane import Lane, LaneLimits, LanePort
+from .lane_contract import TransactionalLanePort, TransactionalLimits
 from .recovery import Place
-from .transactional_lane import TransactionalLane, TransactionalLanePort, TransactionalLimits
+from .transactional_lane import TransactionalLane
 
 if TYPE_CHECKING:
     from topologies.control.view import ControlView, LaneControl
@@ -124,6 +126,7 @@ class LaneMaker:
             join_max_bytes=max_message if self._stage.merge_outputs else 0,
             record_max_bytes=max_message + MESSAGE_OVERHEAD_BYTES,
             snapshot_interval_s=runtime.snapshot_interval,
+            piece_max_bytes=min(PIECE_MAX_BYTES, max_message),
             idle_tick_s=runtime.idle_tick,
             backoff=Backoff(runtime.retry_initial, runtime.retry_maximum),
             auto_offset_reset=config.kafka.consumer.auto_offset_reset,

@@ -10,9 +10,6 @@ Intake is as in lane.py: ``put`` and ``wake``, bounded in bytes. One task does t
     4. any error of Kafka: the producer is given up, state and queue are dropped, 1. again.
        Fenced: the process ends, for another one has the partition
 
-What a transaction was refused for is found by making them small: after a PermanentError batches
-are committed one by one until past the place, and the one that is refused alone is dead-lettered.
-
 At a revocation the host *freezes* the lane: it takes nothing more, commits what is processed,
 and is drained. Thawed it goes on; closed it is gone, whatever it was doing.
 """
@@ -22,25 +19,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from schemas.batches import Batch, Record
 from schemas.errors import PermanentError, RetryableError
 from schemas.operators import Operator
 from topologies.control.view import LaneControl
 
-from .calls import Backoff
 from .clock import Clock
 from .committer import Committer, Sealed
 from .draft import Draft
 from .intake import Intake
 from .journal import SnapshotPlace
+from .lane_contract import TransactionalLanePort, TransactionalLimits
 from .metrics import LaneCounts
+from .narrowing import Narrowing
 from .ports import Fenced, Log, Transactions
 from .processing import Processing
 from .recovery import Place, Recovered, Recovery
 
-__all__ = ["TransactionalLane", "TransactionalLanePort", "TransactionalLimits"]
+__all__ = ["TransactionalLane"]
 
 TURN_MAX_BYTES = 256 << 10
 """Other lanes get their turn after so many bytes of batches."""
@@ -49,52 +47,6 @@ STOP_TIMEOUT_S = 2.0
 """A producer that is given up is waited for no longer."""
 
 _log = logging.getLogger(__name__)
-
-
-class TransactionalLimits(NamedTuple):
-    """Settings of a lane; durations in seconds, sizes in bytes."""
-
-    commit_interval_s: float
-    commit_max_bytes: int
-    commit_max_batches: int
-    join_max_bytes: int
-    record_max_bytes: int
-    snapshot_interval_s: float
-    idle_tick_s: float
-    backoff: Backoff
-    auto_offset_reset: str
-
-
-class TransactionalLanePort(Protocol):
-    """What a lane asks of its host."""
-
-    def lane_full(self, lane: TransactionalLane) -> None:
-        """Fetch no more of this partition."""
-        ...
-
-    def lane_drained(self, lane: TransactionalLane) -> None:
-        """Fetch again."""
-        ...
-
-    async def lane_recovered(self, lane: TransactionalLane, position: int) -> None:
-        """Fetch from ``position`` on."""
-        ...
-
-    def at_end(self, lane: TransactionalLane) -> bool:
-        """The broker has said lately that this partition has nothing more."""
-        ...
-
-    def commit_took(self, seconds: float) -> None:
-        """For the metrics."""
-        ...
-
-    def fenced(self, lane: TransactionalLane, error: BaseException) -> None:
-        """Another process has the partition: end this one."""
-        ...
-
-    def fatal(self, error: BaseException) -> None:
-        """A defect: end the process."""
-        ...
 
 
 class TransactionalLane:
@@ -156,8 +108,7 @@ class TransactionalLane:
         self._committing: asyncio.Task[None] | None = None
         self._sealed: Sealed | None = None
         self._committed_s = -1e9
-        self._small_until = 0
-        self._refused: dict[int, PermanentError] = {}
+        self._narrowing = Narrowing()
         self._failures = 0
         self._frozen = False
         self._closed = False
@@ -278,7 +229,8 @@ class TransactionalLane:
             except (RetryableError, PermanentError) as error:
                 cause = error.reason
                 if isinstance(error, PermanentError):
-                    self._narrow(error)
+                    sealed = self._sealed
+                    self._narrowing.refused(None if sealed is None else sealed.draft, error)
                 pause_s = self._failed(error)
             await self._drop()  # 4
             await self._clock.sleep(pause_s)
@@ -301,6 +253,7 @@ class TransactionalLane:
             self._clock,
             snapshot_interval_s=self._limits.snapshot_interval_s,
             snapshot_max_bytes=self._limits.commit_max_bytes,
+            piece_max_bytes=self._limits.piece_max_bytes,
         )
         self.counts.recovered(cause, seconds)
         _log.info("%s: recovered in %.2f s (%s): %s", self.place, seconds, cause, found.text)
@@ -357,7 +310,7 @@ class TransactionalLane:
             self.full = False
             self._port.lane_drained(self)
         self._active_s = self._clock.monotonic()
-        self._processing.batch(batch, self._draft, self._refused)
+        self._processing.batch(batch, self._draft, self._narrowing.culprits)
         self._turn_bytes += len(batch.value)
         if self._turn_bytes >= TURN_MAX_BYTES:
             self._turn_bytes = 0
@@ -371,7 +324,7 @@ class TransactionalLane:
 
     def _may_tick(self) -> bool:
         due, self._tick_due = self._tick_due, False
-        if not due or self._intake or self._frozen or self._small_until or not self._ready():
+        if not due or self._intake or self._frozen or self._narrowing.active or not self._ready():
             return False
         idle_s = self._clock.monotonic() - self._active_s
         return idle_s >= self._limits.idle_tick_s and self._port.at_end(self)
@@ -387,7 +340,7 @@ class TransactionalLane:
 
     def _is_large(self) -> bool:
         draft, limits = self._draft, self._limits
-        if draft.batches and draft.begin < self._small_until:
+        if draft.batches and self._narrowing.covers(draft):
             return True
         return (
             draft.size_bytes >= limits.commit_max_bytes
@@ -409,7 +362,7 @@ class TransactionalLane:
 
     def _set_alarm(self, committer: Committer) -> None:
         """Wake up when the next commit is due."""
-        waiting = self._draft.dirty or committer.unfinished
+        waiting = self._draft.dirty or (committer.unfinished and not self._frozen)
         if waiting and self._committing is None and self._alarm is None:
             self._alarm = asyncio.get_running_loop().create_task(self._ring())
 
@@ -421,8 +374,8 @@ class TransactionalLane:
     def _begin_commit(self, committer: Committer) -> None:
         self._quiet.clear()
         draft = self._draft
-        small = draft.begin < self._small_until
-        sealed = self._sealed = committer.seal(draft, snapshots=not small)
+        snapshots = not self._narrowing.covers(draft)
+        sealed = self._sealed = committer.seal(draft, snapshots=snapshots)
         self._draft = Draft(draft.position, draft.watermark_ms, self._limits.join_max_bytes)
         self._committed_s = self._clock.monotonic()
         self._committing = asyncio.get_running_loop().create_task(self._commit(committer, sealed))
@@ -441,10 +394,7 @@ class TransactionalLane:
         draft, counts = sealed.draft, self.counts
         self.position = draft.position
         self._failures = 0
-        for offset in [each for each in self._refused if each < draft.position]:
-            del self._refused[offset]
-        if draft.position >= self._small_until:
-            self._small_until = 0
+        self._narrowing.committed(draft)
         counts.transactions += 1
         counts.transaction_bytes += sealed.size_bytes
         counts.processed += draft.batches
@@ -455,19 +405,6 @@ class TransactionalLane:
             _log.warning("dead letter: %s", text)
 
     # --- 4
-
-    def _narrow(self, error: PermanentError) -> None:
-        """Find the batch that a transaction was refused for: one at a time from here on."""
-        sealed = self._sealed
-        if sealed is None:
-            raise AssertionError(f"{self.place}: {error}") from error
-        draft = sealed.draft
-        if not draft.batches or draft.position - 1 in self._refused:
-            # Records of a tick, pieces of a snapshot, the dead letter itself: nobody to blame.
-            raise AssertionError(f"{self.place}: a transaction is refused: {error}") from error
-        self._small_until = max(self._small_until, draft.position)
-        if draft.batches == 1:
-            self._refused[draft.position - 1] = error
 
     def _failed(self, error: RetryableError | PermanentError) -> float:
         self._failures += 1

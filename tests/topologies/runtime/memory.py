@@ -11,10 +11,11 @@ from schemas.errors import PermanentError
 from schemas.operators import Operator, Outcome, Scanned
 from topologies.runtime.calls import Backoff
 from topologies.runtime.deadletter import dead_letter
+from topologies.runtime.lane_contract import TransactionalLimits
 from topologies.runtime.metrics import LaneCounts
 from topologies.runtime.ports import Fenced, Offset
 from topologies.runtime.recovery import Place
-from topologies.runtime.transactional_lane import TransactionalLane, TransactionalLimits
+from topologies.runtime.transactional_lane import TransactionalLane
 
 from .doubles import FakeClock, settle
 
@@ -162,6 +163,7 @@ class LaneBench:
                 "join_max_bytes": 0,
                 "record_max_bytes": 500_000,
                 "snapshot_interval_s": 1e9,
+                "piece_max_bytes": 512 << 10,
                 "idle_tick_s": 1.0,
                 "backoff": Backoff(1.0, 8.0),
                 "auto_offset_reset": "earliest",
