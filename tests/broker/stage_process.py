@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -16,21 +15,16 @@ import aiohttp
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-__all__ = ["StageProcess", "free_port"]
+from topologies.localkafka.probe import free_ports
 
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+__all__ = ["StageProcess"]
 
 
 class StageProcess:
     """``otlp-streams run STAGE`` with a configuration; its output goes to a file."""
 
     def __init__(self, directory: Path, stage: str, config: dict[str, Any]) -> None:
-        self.admin = f"127.0.0.1:{free_port()}"
+        self.admin = f"127.0.0.1:{free_ports(1)[0]}"
         self._stage = stage
         name = f"{stage.replace(':', '-')}-{self.admin.rpartition(':')[2]}"
         self._config = directory / f"{name}.yaml"
