@@ -303,7 +303,7 @@ async def test_a_message_cut_off_behind_a_length_takes_no_neighbour_with_it(
     log = await on_log(kafka.bootstrap, spans)
     assert sorted(n for _, value, _ in log for n in ids(value)) == list(range(1, 151))
     buried = await on_log(kafka.bootstrap, deadletter)
-    assert [value for _, value, _ in buried] == cut
+    assert sorted(value for _, value, _ in buried) == sorted(cut)
     assert {dict(headers)["deadletter.reason"] for _, _, headers in buried} == {b"malformed"}
     assert items == 150
 
