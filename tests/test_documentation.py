@@ -7,7 +7,6 @@ know how to judge fails, so that none can be added unseen.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shlex
@@ -26,6 +25,7 @@ from schemas.config.checks import cross_check
 from schemas.config.load import load
 from topologies.catalogue import to_markdown
 from topologies.cli.main import app
+from topologies.localkafka.probe import free_ports
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -51,7 +51,7 @@ class Terminal:
         self.folder = folder
         (folder / "topologies").symlink_to(ROOT / "topologies")
         names = ("kafka", "grpc", "http", "backend", "admin")
-        self.ports = dict(zip(names, _free_ports(len(names)), strict=True))
+        self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         (folder / "otlp-streams.yaml").write_text(
             f"""
             kafka: {{brokers: ["127.0.0.1:{self.ports["kafka"]}"]}}
@@ -121,14 +121,6 @@ class Terminal:
             if code:
                 bad.append(f"{command}: exit {code} after SIGTERM\n{file.read_text()[-4000:]}")
         return bad
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def _listening(port: int) -> bool:

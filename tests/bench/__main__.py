@@ -23,6 +23,7 @@ from rich.table import Table
 
 from streams import wire
 from topologies.localkafka import LocalKafka
+from topologies.localkafka.probe import free_ports
 
 from . import kernels, road
 from .frames import read_frames, write_frames
@@ -145,7 +146,8 @@ class Bench:
         )  # fmt: skip
 
     def _ports(self) -> dict[str, object]:
-        return {name: {"endpoint": f"127.0.0.1:{road.free_port()}"} for name in ("grpc", "http")}
+        ports = zip(("grpc", "http"), free_ports(2), strict=True)
+        return {name: {"endpoint": f"127.0.0.1:{port}"} for name, port in ports}
 
     def _config(self, scenario: Scenario, topic: str) -> dict[str, object]:
         return road.base_config(self._bootstrap, topic, scenario.partitions, scenario.codec)

@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from schemas.batches import Record
 from schemas.config import Kafka
 from topologies.kafka import create_consumer, create_producer
 from topologies.kafka.admin import AdminClient
+from topologies.localkafka.probe import free_ports
 
 from .measure import Meter
 
@@ -58,13 +58,6 @@ class Figure:
         return self.items / max(1, self.messages)
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _ready(port: int) -> bool:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
@@ -78,7 +71,7 @@ def worker(
     stage: str, config: dict[str, object], directory: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A stage in a process of its own, from ready until the block ends."""
-    port = free_port()
+    port = free_ports(1)[0]
     path = directory / f"{stage.replace(':', '-')}-{port}.yaml"
     settings = config | {"telemetry": {"endpoint": f"127.0.0.1:{port}", "log_level": "warning"}}
     with path.open("w") as file:
@@ -139,7 +132,7 @@ def receive(
     width: int = 16,
 ) -> Figure:
     """Clients send a file to ingest as fast as it answers."""
-    ports = {"grpc": free_port(), "http": free_port()}
+    ports = dict(zip(("grpc", "http"), free_ports(2), strict=True))
     settings = config | {
         "ingest": {name: {"endpoint": f"127.0.0.1:{port}"} for name, port in ports.items()}
     }

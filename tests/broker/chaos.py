@@ -36,10 +36,10 @@ from tests.operators.counting import expected, read
 from topologies.exits import EXIT_FENCED, EXIT_OK
 from topologies.kafka.admin import AdminClient
 from topologies.localkafka import LocalKafka
+from topologies.localkafka.probe import free_ports
 from topologies.runtime.journal import Progress, progress_key
 
 from .chaos_worker import STAGE
-from .stage_process import free_port
 
 PARTITIONS = 4
 SOURCE, COPIES, COUNTS, DEADLETTER = "chaos", "chaos-copies", "chaos-counts", "chaos-dead"
@@ -77,7 +77,10 @@ class Worker:
                         "snapshot_interval": "2s",
                         "idle_tick": "500ms",
                     },
-                    "telemetry": {"endpoint": f"127.0.0.1:{free_port()}", "log_format": "json"},
+                    "telemetry": {
+                        "endpoint": f"127.0.0.1:{free_ports(1)[0]}",
+                        "log_format": "json",
+                    },
                 }
             )
         )

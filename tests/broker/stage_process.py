@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 import time
 from pathlib import Path
@@ -16,14 +15,9 @@ import aiohttp
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-__all__ = ["StageProcess", "free_port"]
+from topologies.localkafka.probe import free_ports
 
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+__all__ = ["StageProcess"]
 
 
 class StageProcess:
@@ -35,7 +29,7 @@ class StageProcess:
     def __init__(
         self, directory: Path, stage: str, config: dict[str, Any], program: Path | None = None
     ) -> None:
-        self.admin = f"127.0.0.1:{free_port()}"
+        self.admin = f"127.0.0.1:{free_ports(1)[0]}"
         name = f"{stage.replace(':', '-')}-{self.admin.rpartition(':')[2]}"
         self._config = directory / f"{name}.yaml"
         self._config.write_text(json.dumps({**config, "telemetry": {"endpoint": self.admin}}))

@@ -25,8 +25,9 @@ from tests.streams.edges.exporters.servers import (
     until,
 )
 from topologies.localkafka import LocalKafka
+from topologies.localkafka.probe import free_ports
 
-from .stage_process import StageProcess, free_port
+from .stage_process import StageProcess
 from .traffic import (
     Received,
     committed_everywhere,
@@ -263,7 +264,7 @@ async def test_a_dead_backend_holds_up_nobody_costs_no_memory_and_is_picked_up_a
     road: Road, tmp_path: Path
 ) -> None:
     alive, dead = Received(), Received()
-    port = free_port()
+    port = free_ports(1)[0]
 
     def keeper(received: Received, port: int = 0) -> HttpBackend:
         async def keep(_request: web.Request) -> web.Response:
@@ -353,7 +354,7 @@ async def test_what_a_backend_does_not_take_in_time_is_a_dead_letter(
     await road.fill(values)
     config = road.config(
         gone={
-            "endpoint": f"http://127.0.0.1:{free_port()}",
+            "endpoint": f"http://127.0.0.1:{free_ports(1)[0]}",
             "retry": {**RETRY, "max_elapsed": "1s"},
         }
     )

@@ -33,8 +33,9 @@ from streams.edges.receivers import (
 )
 from tests.streams.edges.receivers.test_sdk import items, work
 from topologies.localkafka import LocalKafka
+from topologies.localkafka.probe import free_ports
 
-from .stage_process import StageProcess, free_port
+from .stage_process import StageProcess
 from .traffic import eventually, ids, request
 
 PARTITIONS = 4
@@ -76,8 +77,8 @@ def configuration(bootstrap: str, prefix: str, backend_port: int) -> dict[str, A
         },
         "runtime": {"commit_interval": f"{COMMIT_INTERVAL_S}s"},
         "ingest": {
-            "grpc": {"endpoint": f"127.0.0.1:{free_port()}"},
-            "http": {"endpoint": f"127.0.0.1:{free_port()}"},
+            "grpc": {"endpoint": f"127.0.0.1:{free_ports(1)[0]}"},
+            "http": {"endpoint": f"127.0.0.1:{free_ports(1)[0]}"},
         },
         "export": {
             "backends": {

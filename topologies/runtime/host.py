@@ -131,7 +131,7 @@ class Host:
         return ""
 
     async def start(self) -> None:
-        """Join the group. The topics must exist and a broker must answer (see preflight.py)."""
+        """Join the group. The topics must exist and a broker must answer (see worker.py)."""
         await self._app.start()
 
     async def crashed(self) -> BaseException | None:
