@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 from schemas.batches import Batch, Record
-from schemas.errors import OtlpStreamsError
+from schemas.errors import MalformedMessage, OtlpStreamsError
 from topologies.runtime import hosted, recovery
 from topologies.runtime.committer import Committer
+from topologies.runtime.journal import unframed
 from topologies.runtime.ports import Fenced, Offset
 
 from .client import Network, SimLog, SimTransactions
@@ -129,8 +130,18 @@ class _ReadsUncommitted(SimLog):
 
 @contextlib.contextmanager
 def _half_snapshots() -> Iterator[None]:
-    """A snapshot counts from its first piece on, and what is missing of it is not missed."""
-    written = hosted.SnapshotWriter.written
+    """A snapshot counts from its first piece on, and what is missing of it is not missed.
+
+    One piece goes with a transaction, so that there are such snapshots often.
+    """
+    written, take = hosted.SnapshotWriter.written, hosted.SnapshotWriter.take
+
+    def whole(parts: Any) -> Iterator[bytes]:
+        with contextlib.suppress(MalformedMessage):
+            yield from unframed(parts)
+
+    def one(self: Any, _: int) -> Any:
+        return take(self, 1)
 
     def early(self: Any, offsets: Sequence[int], *, last: bool) -> None:
         written(self, offsets, last=True)
@@ -146,6 +157,8 @@ def _half_snapshots() -> Iterator[None]:
         return list(found.values())
 
     with (
+        mock.patch.object(recovery, "unframed", whole),
+        mock.patch.object(hosted.SnapshotWriter, "take", one),
         mock.patch.object(hosted.SnapshotWriter, "written", early),
         mock.patch.object(recovery.Recovery, "_pieces", all_there_is),
     ):
@@ -232,12 +245,12 @@ MUTANTS = [
     Mutant("commits offsets beside", Parts(transactions=_CommitsOffsetsBeside), 0),
     Mutant("goes on after errors", Parts(transactions=_GoesOnAfterErrors), 0),
     Mutant("repeats in doubt", Parts(transactions=_RepeatsInDoubt), 0),
-    Mutant("has ids of its own", Parts(transactions=_own_id), 130),
+    Mutant("has ids of its own", Parts(transactions=_own_id), 135),
     Mutant("ignores fences", Parts(transactions=_IgnoresFences), 170),
     Mutant("takes stable for written", Parts(log=_StableIsWritten), 365),
     Mutant("reads uncommitted", Parts(log=_ReadsUncommitted), 0),
-    Mutant("uses half snapshots", Parts(), 375, _half_snapshots),
-    Mutant("begins snapshots without room", Parts(), 70, _begins_without_room),
+    Mutant("uses half snapshots", Parts(), 0, _half_snapshots),
+    Mutant("begins snapshots without room", Parts(), 105, _begins_without_room),
     Mutant("forgets the log", Parts(), 0, _forgets_the_log),
     Mutant("keeps outputs of a replay", Parts(), 0, _outputs_at_replay),
     Mutant("brokers do not fence", Parts(), 0, _brokers_do_not_fence),

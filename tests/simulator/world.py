@@ -170,12 +170,22 @@ class World:
                 raise Hang(f"{when}: still behind after {CALM_MAX_S} s: {self.behind()}")
 
     def behind(self) -> list[str]:
-        """Partitions that are not processed to their end."""
+        """Partitions that are not processed to their end, or that nobody has at the moment."""
         found = []
+        held = {
+            tp
+            for worker in self.workers
+            if worker.process is not None and worker.process.alive
+            if worker.host is not None and worker.host.host is not None
+            for tp, lane in worker.host.host._lanes.items()
+            if lane.next_offset is not None
+        }
         for tp, batches in self.inputs().items():
             committed = self.kafka.committed(GROUP, *tp)
             wanted = batches[-1].offset + 1 if batches else 0
-            if batches and (committed or 0) < wanted:
+            if tp not in held:
+                found.append(f"{tp.topic}[{tp.partition}] is nobody's")
+            elif batches and (committed or 0) < wanted:
                 found.append(f"{tp.topic}[{tp.partition}] {committed} of {wanted}")
         return found
 
@@ -215,23 +225,23 @@ class World:
         self._fed += 1
 
     async def _foreign(self, writer: str, records: list[Record], *, commit: bool) -> None:
-        ended = SimTransactions(self.network, writer)
-        fault, self.network.fault = self.network.fault, lambda kind, process: None
-        self.network.fault = fault
-        while True:
-            with contextlib.suppress(OtlpStreamsError):
-                await ended.start()
-                break
+        """A transaction of somebody else; over when this returns, whatever became of it."""
+        producer = await self._begun(writer)
         if commit:
             with contextlib.suppress(OtlpStreamsError, Fenced):
-                await ended.commit(records, None)
-            return
-        epoch = ended._epoch
-        assert epoch is not None
-        self.kafka.produce(writer, epoch, records)
-        await asyncio.sleep(self.rng.random() * 0.3)
-        with contextlib.suppress(OtlpStreamsError):
-            await ended.start()
+                await producer.commit(records, None)
+        else:
+            assert producer._epoch is not None
+            self.kafka.produce(writer, producer._epoch, records)
+            await asyncio.sleep(self.rng.random() * 0.3)
+        await self._begun(writer)
+
+    async def _begun(self, writer: str) -> SimTransactions:
+        while True:
+            producer = SimTransactions(self.network, writer)
+            with contextlib.suppress(OtlpStreamsError):
+                await producer.start()
+                return producer
 
     def _message(self, tp: TP, number: int, rng: random.Random) -> Record:
         key = f"{tp.topic}-{tp.partition}-{number}".encode()
