@@ -42,9 +42,16 @@ class Draft:
         position: source offset before which everything is processed.
         join_max_bytes: records of one topic and partition that follow each other there, with
             equal keys and headers, are joined up to this size; 0: never.
+        apart: topics whose records are never joined: operators' logs are read back one by one.
     """
 
-    def __init__(self, position: int, watermark_ms: int, join_max_bytes: int) -> None:
+    def __init__(
+        self,
+        position: int,
+        watermark_ms: int,
+        join_max_bytes: int,
+        apart: frozenset[str] = frozenset(),
+    ) -> None:
         self.begin = position
         self.position = position
         self.watermark_ms = watermark_ms
@@ -56,6 +63,7 @@ class Draft:
         self.letters: list[tuple[str, str]] = []
         """(reason, what to log) of each dead letter."""
         self._join_max_bytes = join_max_bytes
+        self._apart = apart
         self._parts: list[_Joined] = []
         self._latest: dict[tuple[str, int | None], _Joined] = {}
 
@@ -73,7 +81,8 @@ class Draft:
             size = len(record.value)
             self.size_bytes += size
             where = (record.topic, record.partition)
-            last = self._latest.get(where) if self._join_max_bytes else None
+            joins = self._join_max_bytes and record.topic not in self._apart
+            last = self._latest.get(where) if joins else None
             if (
                 last is not None
                 and last.size_bytes + size <= self._join_max_bytes

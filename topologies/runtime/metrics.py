@@ -19,6 +19,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from .draft import Draft
+
 __all__ = ["CommitTimes", "HostCounts", "LaneCounts", "LaneState", "MeasuredHost", "RuntimeMetrics"]
 
 _COUNTERS = (
@@ -84,6 +86,15 @@ class LaneCounts:
         """A lane has its state."""
         self.recoveries[cause] += 1
         self.recovery_s[cause] += seconds
+
+    def committed(self, draft: Draft, transaction_bytes: int, outputs: int) -> None:
+        """A transaction is done, with so many bytes and records of operators."""
+        self.transactions += 1
+        self.transaction_bytes += transaction_bytes
+        self.processed += draft.batches
+        self.messages_out += outputs
+        self.bytes_out += draft.size_bytes
+        self.dead_letters.update(reason for reason, _ in draft.letters)
 
 
 class LaneState(NamedTuple):

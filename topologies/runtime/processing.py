@@ -12,6 +12,7 @@ from schemas.operators import Scanned
 from .deadletter import without_value
 from .draft import Draft, record_bytes
 from .hosted import HostedOperator
+from .journal import SnapshotPlace
 from .metrics import LaneCounts
 
 __all__ = ["Processing"]
@@ -41,6 +42,16 @@ class Processing:
         self._dead_letter = dead_letter
         self._record_max_bytes = record_max_bytes
         self._counts = counts
+
+    @property
+    def snapshots(self) -> list[SnapshotPlace]:
+        """The newest complete ones of the operators."""
+        return [each.snapshot for each in self.operators if each.snapshot is not None]
+
+    @property
+    def log_topics(self) -> frozenset[str]:
+        """Topics that operators want back."""
+        return frozenset(topic for each in self.operators if (topic := each.operator.log_topic))
 
     def batch(self, batch: Batch, draft: Draft, refused: Mapping[int, PermanentError]) -> None:
         """``refused``: offsets whose records Kafka does not take, and why."""

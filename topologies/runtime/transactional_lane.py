@@ -34,6 +34,8 @@ from .journal import SnapshotPlace
 from .lane_contract import TransactionalLanePort, TransactionalLimits
 from .metrics import LaneCounts
 from .narrowing import Narrowing
+from .owned import OwnedProducer
+from .pace import Pace
 from .ports import Fenced, Log, Transactions
 from .processing import Processing
 from .recovery import Place, Recovered, Recovery
@@ -42,9 +44,6 @@ __all__ = ["TransactionalLane"]
 
 TURN_MAX_BYTES = 256 << 10
 """Other lanes get their turn after so many bytes of batches."""
-
-STOP_TIMEOUT_S = 2.0
-"""A producer that is given up is waited for no longer."""
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +85,7 @@ class TransactionalLane:
         """Not to be fetched: not recovered yet, or too much waits."""
         self.position: int | None = None
         """Committed: everything before it is done."""
-        self._make_transactions = make_transactions
+        self._producer = OwnedProducer(place, make_transactions, limits.backoff, clock)
         self._recovery = Recovery(
             place,
             log,
@@ -103,13 +102,11 @@ class TransactionalLane:
         self._control = control
         if control is not None:
             control.wake = self.wake
-        self._transactions: Transactions | None = None
         self._draft = Draft(0, 0, 0)
         self._committing: asyncio.Task[None] | None = None
         self._sealed: Sealed | None = None
-        self._committed_s = -1e9
         self._narrowing = Narrowing()
-        self._failures = 0
+        self._pace = Pace(limits, self._narrowing, clock, self.wake)
         self._frozen = False
         self._closed = False
         self._tick_due = False
@@ -121,7 +118,6 @@ class TransactionalLane:
         self._thawed = asyncio.Event()
         self._thawed.set()
         self._tasks: list[asyncio.Task[None]] = []
-        self._alarm: asyncio.Task[None] | None = None
 
     # --- as lane.Lane
 
@@ -144,8 +140,7 @@ class TransactionalLane:
     @property
     def snapshots(self) -> list[SnapshotPlace]:
         """The newest complete ones of its operators."""
-        hosted = self._processing.operators
-        return [each.snapshot for each in hosted if each.snapshot is not None]
+        return self._processing.snapshots
 
     @property
     def uncommitted(self) -> bool:
@@ -201,16 +196,17 @@ class TransactionalLane:
         self._closed = True
         if self._control is not None:
             self._control.close()
-        for task in (*self._tasks, self._committing, self._alarm):
+        for task in (*self._tasks, self._committing):
             if task is not None:
                 task.cancel()
+        self._pace.cancel()
         self._intake.clear()
 
     async def closed(self) -> None:
         """After :meth:`close`: wait until the producer is closed, for a bounded time."""
         waits = [task for task in (*self._tasks, self._committing) if task is not None]
         await asyncio.gather(*waits, return_exceptions=True)
-        await self._give_up_producer()
+        await self._producer.give_up()
 
     # --- the steps
 
@@ -231,15 +227,15 @@ class TransactionalLane:
                 if isinstance(error, PermanentError):
                     sealed = self._sealed
                     self._narrowing.refused(None if sealed is None else sealed.draft, error)
-                pause_s = self._failed(error)
+                self.counts.aborts += self._sealed is not None
+                pause_s = self._producer.failed(error)
             await self._drop()  # 4
             await self._clock.sleep(pause_s)
 
     async def _recover(self, cause: str) -> Committer:
         """Step 1: fence, restore, read on."""
         began_s = self._clock.monotonic()
-        transactions = self._transactions = self._make_transactions()
-        await transactions.start()
+        transactions = await self._producer.start()
         try:
             found = await self._recovery.run()
         except PermanentError as error:
@@ -268,7 +264,7 @@ class TransactionalLane:
         counts.lost_replay += found.lost_replay
         self._processing.operators = found.operators
         self.position = found.position
-        self._draft = Draft(found.position, found.watermark_ms, self._limits.join_max_bytes)
+        self._draft = self._new_draft(found.position, found.watermark_ms)
         # So that a crash before the first batch begins at the same place.
         self._draft.dirty = found.decision.fresh
         self._intake.begin(found.position)
@@ -281,22 +277,30 @@ class TransactionalLane:
             if self._committing is not None and self._committing.done():
                 task, self._committing = self._committing, None
                 task.result()
-            if self._may_commit(committer):
+            if self._committing is None and self._pace.may_commit(
+                self._draft, frozen=self._frozen, unfinished=committer.unfinished
+            ):
                 self._begin_commit(committer)
             elif self._intake.unsure and not self._frozen:
                 await self._intake.fill()
-            elif self._ready() and self._intake and not self._frozen and not self._is_large():
+            elif self._may_take():
                 await self._take()
             elif self._may_tick():
                 await self._tick()
             else:
-                if self._committing is None and not self._draft.dirty:
-                    self._quiet.set()
-                self._set_alarm(committer)
+                if self._committing is None:
+                    if not self._draft.dirty:
+                        self._quiet.set()
+                    if self._draft.dirty or (committer.unfinished and not self._frozen):
+                        self._pace.set_alarm()
                 self._changed.clear()
                 await self._changed.wait()
 
     # --- 2
+
+    def _may_take(self) -> bool:
+        ready = self._ready() and not self._frozen
+        return ready and bool(self._intake) and not self._pace.is_large(self._draft)
 
     def _ready(self) -> bool:
         """Take over what was set at run time; whether the next batch may be taken."""
@@ -338,46 +342,13 @@ class TransactionalLane:
 
     # --- 3
 
-    def _is_large(self) -> bool:
-        draft, limits = self._draft, self._limits
-        if draft.batches and self._narrowing.covers(draft):
-            return True
-        return (
-            draft.size_bytes >= limits.commit_max_bytes
-            or draft.batches >= limits.commit_max_batches
-        )
-
-    def _due_s(self) -> float:
-        return self._committed_s + self._limits.commit_interval_s
-
-    def _may_commit(self, committer: Committer) -> bool:
-        if self._committing is not None:
-            return False
-        if not self._draft.dirty:
-            if self._frozen or not committer.unfinished:
-                return False
-        elif self._frozen or self._is_large():
-            return True
-        return self._clock.monotonic() >= self._due_s()
-
-    def _set_alarm(self, committer: Committer) -> None:
-        """Wake up when the next commit is due."""
-        waiting = self._draft.dirty or (committer.unfinished and not self._frozen)
-        if waiting and self._committing is None and self._alarm is None:
-            self._alarm = asyncio.get_running_loop().create_task(self._ring())
-
-    async def _ring(self) -> None:
-        await self._clock.sleep(max(0.0, self._due_s() - self._clock.monotonic()))
-        self._alarm = None
-        self._changed.set()
-
     def _begin_commit(self, committer: Committer) -> None:
         self._quiet.clear()
         draft = self._draft
         snapshots = not self._narrowing.covers(draft)
         sealed = self._sealed = committer.seal(draft, snapshots=snapshots)
-        self._draft = Draft(draft.position, draft.watermark_ms, self._limits.join_max_bytes)
-        self._committed_s = self._clock.monotonic()
+        self._draft = self._new_draft(draft.position, draft.watermark_ms)
+        self._pace.began()
         self._committing = asyncio.get_running_loop().create_task(self._commit(committer, sealed))
 
     async def _commit(self, committer: Committer, sealed: Sealed) -> None:
@@ -387,34 +358,19 @@ class TransactionalLane:
         finally:
             self._changed.set()
         self._port.commit_took(self._clock.monotonic() - began_s)
-        self._count(sealed)
-        self._sealed = None
-
-    def _count(self, sealed: Sealed) -> None:
-        draft, counts = sealed.draft, self.counts
+        draft, self._sealed = sealed.draft, None
         self.position = draft.position
-        self._failures = 0
+        self._producer.succeeded()
         self._narrowing.committed(draft)
-        counts.transactions += 1
-        counts.transaction_bytes += sealed.size_bytes
-        counts.processed += draft.batches
-        counts.messages_out += sealed.outputs
-        counts.bytes_out += draft.size_bytes
-        for reason, text in draft.letters:
-            counts.dead_letters[reason] += 1
+        self.counts.committed(draft, sealed.size_bytes, sealed.outputs)
+        for _, text in draft.letters:
             _log.warning("dead letter: %s", text)
 
-    # --- 4
+    def _new_draft(self, position: int, watermark_ms: int) -> Draft:
+        apart = self._processing.log_topics  # read back record by record
+        return Draft(position, watermark_ms, self._limits.join_max_bytes, apart)
 
-    def _failed(self, error: RetryableError | PermanentError) -> float:
-        self._failures += 1
-        self.counts.aborts += self._sealed is not None
-        hint_s = error.retry_after_s if isinstance(error, RetryableError) else None
-        backoff = self._limits.backoff
-        pause_s = backoff.pause_s(self._failures, hint_s, self._clock.jitter())
-        level = logging.WARNING if self._failures <= 1 else logging.INFO
-        _log.log(level, "%s: recovers in %.1f s: %s", self.place, pause_s, error)
-        return pause_s
+    # --- 4
 
     async def _drop(self) -> None:
         """Forget everything and close the producer."""
@@ -425,23 +381,13 @@ class TransactionalLane:
         self._draft = Draft(0, 0, 0)
         self._sealed = None
         self._processing.operators = ()
-        for task in (self._committing, self._alarm):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-        self._committing = self._alarm = None
+        self._pace.cancel()
+        if self._committing is not None:
+            self._committing.cancel()
+            await asyncio.gather(self._committing, return_exceptions=True)
+            self._committing = None
         self._quiet.set()
-        await self._give_up_producer()
-
-    async def _give_up_producer(self) -> None:
-        transactions, self._transactions = self._transactions, None
-        if transactions is None:
-            return
-        try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await transactions.stop()
-        except Exception as error:
-            _log.info("%s: a producer did not close: %r", self.place, error)
+        await self._producer.give_up()
 
     async def _guard(self, work: Any) -> None:
         try:

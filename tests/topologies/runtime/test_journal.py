@@ -155,6 +155,15 @@ def test_a_shorter_snapshot_blanks_what_a_longer_one_left() -> None:
     assert hosted.snapshot.pieces == 1
 
 
+def test_a_draft_leaves_records_of_a_log_apart() -> None:
+    """Recovery gives them back to the operator one by one."""
+    draft = Draft(0, 0, 100, frozenset({"log"}))
+    draft.add(
+        [Record("log", b"1", 0), Record("log", b"2", 0), Record("o", b"3"), Record("o", b"4")]
+    )
+    assert [record.value for record in draft.records()] == [b"1", b"2", b"34"]
+
+
 def test_a_draft_joins_what_may_be_joined() -> None:
     draft = Draft(0, 0, 10)
     tenant = (("tenant", b"a"),)
