@@ -36,7 +36,7 @@ from topologies.runtime import Stage, serve
 STATE_BYTES = "OTLP_STREAMS_BENCH_STATE_BYTES"
 """Environment: bytes of state of a lane of kind ``state``."""
 PID_HEADER = "pid"
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 18
 
 
 class PlainSink:

@@ -19,6 +19,7 @@ from streams import wire
 
 from . import lane_load
 from .generate import span_requests
+from .lane_bench import Bench
 from .road import free_port
 from .workers import CLI, Worker
 
@@ -121,20 +122,20 @@ async def _run(bootstrap: str, directory: Path, name: str, interval_s: float) ->
     return times.latencies_s()
 
 
-async def table(bootstrap: str, directory: Path, runs: int) -> Table:
+async def table(bench: Bench) -> Table:
     """Measure and lay out."""
     await asyncio.to_thread(wire.warm_up)
     found = Table(
         title=f"From ingest's answer to *.out, read_committed: {SPANS_PER_S:,} spans/s in "
-        f"{SPANS_PER_S // SPANS_PER_REQUEST} requests/s, {LANES} lanes; medians of {runs} runs"
+        f"{SPANS_PER_S // SPANS_PER_REQUEST} requests/s, {LANES} lanes"
     )
     for column in ("commit interval ms", "p50 ms", "p99 ms", "max ms", "p99 - interval", "traces"):
         found.add_column(column, justify="right")
     for interval_s in INTERVALS_S:
         figures = []
-        for run in range(runs):
+        for run in range(bench.runs):
             name = f"latency-{interval_s:g}-{run}"
-            all_s = await _run(bootstrap, directory, name, interval_s)
+            all_s = await _run(bench.bootstrap, bench.directory, name, interval_s)
             count = len(all_s)
             figures.append((all_s[count // 2], all_s[int(count * 0.99)], all_s[-1], count))
         p50, p99, most, count = (statistics.median(each[i] for each in figures) for i in range(4))

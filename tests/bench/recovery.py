@@ -3,12 +3,14 @@
 Two workers share four partitions; each output says which process made it. Then, one after the
 other: one is killed and the other takes over; one is stopped with SIGTERM and the other takes
 over; the only one is killed and started again at once. Until the *last* of the partitions has
-output of another process.
+output of another process. The last kill comes once more with static membership, which is how
+a process that is started again gets its partitions before the session is over.
 """
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import signal
 import statistics
@@ -21,6 +23,7 @@ from typing import Any
 from rich.table import Table
 
 from . import lane_load
+from .lane_bench import Bench
 from .lane_worker import PID_HEADER, STATE_BYTES
 from .workers import Worker
 
@@ -78,9 +81,11 @@ class _Run:
         self._outputs = _Outputs()
         self._workers: list[Worker] = []
 
-    async def _start(self) -> Worker:
+    async def _start(self, instance_id: str | None = None) -> Worker:
         environment = {STATE_BYTES: str(self._size // LANES)}
-        worker = Worker(self._directory, self._kind, self._settings, environment=environment)
+        settings = copy.deepcopy(self._settings)
+        settings["kafka"]["consumer"]["instance_id"] = instance_id
+        worker = Worker(self._directory, self._kind, settings, environment=environment)
         self._workers.append(worker)
         await worker.start()
         return worker
@@ -154,12 +159,24 @@ class _Run:
             await second.ended()
             await self._shared(third)
 
-            async def again() -> None:
-                await _kill(third)()
-                await self._start()
-
-            found["kill -9, started again at once"] = await self._event(third, again)
+            fourth = await self._again(found, "kill -9, started again at once", third)
+            await self._shared(fourth)
+            await fourth.stop()
+            static = await self._start("one")
+            await self._shared(static)
+            await self._again(found, "the same, static membership", static, "one")
         return found
+
+    async def _again(
+        self, found: dict[str, float], event: str, worker: Worker, instance_id: str | None = None
+    ) -> Worker:
+        async def again() -> None:
+            await _kill(worker)()
+            started.append(await self._start(instance_id))
+
+        started: list[Worker] = []
+        found[event] = await self._event(worker, again)
+        return started[0]
 
 
 def _small(value: bytes) -> bytes:
@@ -188,7 +205,7 @@ def _ask(worker: Worker) -> Callable[[], Awaitable[object]]:
     return ask
 
 
-async def table(bootstrap: str, directory: Path, values: Sequence[bytes], most_bytes: int) -> Table:
+async def table(bench: Bench) -> Table:
     """Measure and lay out."""
     result = Table(
         title=f"Seconds until all partitions have new output; session timeout {SESSION_S:g} s, "
@@ -199,13 +216,13 @@ async def table(bootstrap: str, directory: Path, values: Sequence[bytes], most_b
     for column in ("median s", "min - max", "runs"):
         result.add_column(column, justify="right")
     for kind, (size, runs) in itertools.product(("state", "replay"), SIZES):
-        if size > most_bytes:
+        if size > bench.state_bytes:
             continue
         figures = defaultdict(list)
         for number in range(runs):
             name = f"recovery-{kind}-{size >> 20}-{number}"
-            run = _Run(bootstrap, directory, name, kind, size)
-            for event, seconds in (await run.run(values)).items():
+            run = _Run(bench.bootstrap, bench.directory, name, kind, size)
+            for event, seconds in (await run.run(bench.values)).items():
                 figures[event].append(seconds)
         text = {"state": "MiB in snapshots", "replay": "MiB to replay"}[kind]
         for event, seconds in figures.items():

@@ -25,12 +25,10 @@ from .lane_bench import Bench
 PARTS = {
     "paced": lane_cost.paced,
     "backlog": lane_cost.backlog,
-    "latency": lambda bench: latency.table(bench.bootstrap, bench.directory, bench.runs),
+    "latency": latency.table,
     "rss": lane_scale.rss,
     "scaling": lane_scale.scaling,
-    "recovery": lambda bench: recovery.table(
-        bench.bootstrap, bench.directory, bench.values, bench.state_bytes
-    ),
+    "recovery": recovery.table,
 }
 
 
@@ -38,7 +36,8 @@ async def _main(names: Sequence[str], spans: int, runs: int, state_mib: int) -> 
     console = Console(width=None if Console().is_terminal else 140)
     console.print(f"{road.cores()} cores, shared; medians of {runs} runs")
     with tempfile.TemporaryDirectory() as directory, LocalKafka(keep=False) as kafka:
-        bench = Bench(kafka, Path(directory), spans, runs, state_mib << 20)
+        path, state_bytes = Path(directory), state_mib << 20
+        bench = Bench(kafka, path, spans=spans, runs=runs, state_bytes=state_bytes)
         for name in names:
             console.print(await PARTS[name](bench))
 
