@@ -33,7 +33,7 @@ from schemas.batches import Batch
 from schemas.config import Kafka
 from schemas.errors import BrokerUnavailable
 from tests.operators.counting import expected, read
-from topologies.exits import EXIT_FENCED, EXIT_OK
+from topologies.exits import EXIT_CRASHED, EXIT_FENCED, EXIT_OK, EXIT_TRY_AGAIN
 from topologies.kafka.admin import AdminClient
 from topologies.localkafka import LocalKafka
 from topologies.localkafka.probe import free_ports
@@ -297,7 +297,11 @@ class Chaos:
             assert Progress.decode(progress[-1]).position == offsets[partition], where
         assert Counter(dead) == Counter(poison), f"{where}: {Counter(dead) - Counter(poison)}"
         exits = sum((worker.exits for worker in self._workers), Counter[int]())
-        foreign = set(exits) - {EXIT_OK, EXIT_FENCED, -signal.SIGKILL, -signal.SIGTERM}
+        legal = {EXIT_OK, EXIT_FENCED, -signal.SIGKILL, -signal.SIGTERM}
+        if self.faults["broker"]:
+            # Faust cannot start, or end, without a broker; the process is started again.
+            legal |= {EXIT_CRASHED, EXIT_TRY_AGAIN}
+        foreign = set(exits) - legal
         assert not foreign, f"{where}: exits {exits}"
         return {
             "messages": sum(map(len, self.sent.values())),
