@@ -31,6 +31,7 @@ from schemas.errors import OtlpStreamsError
 from streams.edges.platform import AdminServer, create_registry
 from topologies.exits import EXIT_CRASHED, EXIT_DEFECT, EXIT_FENCED, EXIT_TRY_AGAIN
 
+from .memory import keep_freed_memory
 from .ports import Fenced
 from .stage import Service, Stage
 from .worker import Worker
@@ -59,6 +60,7 @@ async def serve(
     Raises:
         ConfigurationError: a topic is missing, Kafka refuses us, the endpoint is taken.
     """
+    keep_freed_memory()
     stages = [stages] if isinstance(stages, Stage) else list(stages)
     registry = create_registry() if registry is None else registry
     outputs = () if service is None else service.topics
