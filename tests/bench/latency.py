@@ -16,11 +16,11 @@ from rich.table import Table
 
 from schemas.signals import Signal
 from streams import wire
+from topologies.localkafka.probe import free_ports
 
 from . import lane_load
 from .generate import span_requests
 from .lane_bench import Bench
-from .road import free_port
 from .workers import CLI, Worker
 
 INTERVALS_S = (0.1, 0.2, 1.0)
@@ -104,7 +104,7 @@ async def _run(bootstrap: str, directory: Path, name: str, interval_s: float) ->
     source = f"{name}.in"
     await lane_load.create(bootstrap, source, LANES)
     settings = lane_load.settings(bootstrap, source, name, LANES, interval_s)
-    ports = {protocol: free_port() for protocol in ("grpc", "http")}
+    ports = {protocol: free_ports(1)[0] for protocol in ("grpc", "http")}
     endpoints = {each: {"endpoint": f"127.0.0.1:{port}"} for each, port in ports.items()}
     ingest = Worker(directory, "ingest", {**settings, "ingest": endpoints}, program=CLI)
     shape = Worker(directory, "shape", settings)

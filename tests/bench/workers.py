@@ -16,11 +16,11 @@ import aiohttp
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from .road import free_port
-
 LANES = ("tests.bench.lane_worker",)
 CLI = ("topologies.cli.main", "run")
 _READY_S = 120.0
+
+from topologies.localkafka.probe import free_ports
 
 
 def cpu_s(pid: int) -> float:
@@ -41,7 +41,7 @@ class Worker:
         program: Sequence[str] = LANES,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self._admin = f"127.0.0.1:{free_port()}"
+        self._admin = f"127.0.0.1:{free_ports(1)[0]}"
         telemetry = {"endpoint": self._admin, "log_level": "info", "log_format": "json"}
         path = directory / f"{what}-{self._admin.rpartition(':')[2]}.yaml"
         path.write_text(json.dumps({**config, "telemetry": telemetry}))
