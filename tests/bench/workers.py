@@ -16,11 +16,11 @@ import aiohttp
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from topologies.localkafka.probe import free_ports
+
 LANES = ("tests.bench.lane_worker",)
 CLI = ("topologies.cli.main", "run")
 _READY_S = 120.0
-
-from topologies.localkafka.probe import free_ports
 
 
 def cpu_s(pid: int) -> float:
