@@ -7,21 +7,41 @@ makes its outcomes visible exactly once and brings its state back after a crash:
     1. a new operator gets ``restore`` with the newest complete snapshot, if there is one
     2. ``recall`` with each record of ``log_topic`` that was committed since, in order; without
        snapshots: since everything before ``replay_from`` was, maybe some earlier ones
-    3. ``process`` with the batches from ``replay_from`` (of the snapshot, if there is one) to
-       the committed offset again; what it returns is dropped
-    4. work goes on
+    3. ``process`` with the batches up to the committed offset again, ``replayed``; what it
+       returns is dropped. Where they begin depends on ``snapshots``, below
+    4. ``adjust`` with each value that is set at run time; work goes on
 
 What must not be decided anew at step 3 (a verdict, say) is in the log: what was recalled wins.
+
+===========  ==================================  ==================================
+snapshots    a snapshot holds                    the replay begins at
+===========  ==================================  ==================================
+``"none"``   (there is none)                     the last ``replay_from``
+``"state"``  everything                          the snapshot's ``replay_from``
+``"log"``    what follows from its log alone     the last ``replay_from``
+===========  ==================================  ==================================
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from .batches import Batch, Record
+from .records.base import Value
 
-__all__ = ["Operator", "Outcome", "Scanned"]
+__all__ = ["Operator", "Outcome", "Scanned", "Snapshots", "Source"]
+
+Snapshots = Literal["none", "state", "log"]
+
+
+class Source(NamedTuple):
+    """What the host has read for a batch that names a range of another topic (Stage.reads)."""
+
+    removed: int
+    """Offsets of the range that retention had removed, or that lie beyond what there is."""
+    batches: Sequence[Batch]
+    """Committed messages of the rest, in order."""
 
 
 class Scanned(NamedTuple):
@@ -30,13 +50,18 @@ class Scanned(NamedTuple):
     batch: Batch
     scan: Any
     """``streams.wire.Scan`` of the topic's signal; None where the topic holds no telemetry."""
+    replayed: bool = False
+    """It was taken before a restart: nothing that follows from it becomes visible."""
+    source: Source | None = None
+    """The range that it names; None if it names none, and when it is replayed."""
 
 
 class Outcome(NamedTuple):
     """What follows from a batch or a tick."""
 
     records: Sequence[Record] = ()
-    """To be made visible together with the progress past this input."""
+    """To be made visible together with the progress past this input. One for the source topic
+    must be for another partition than the operator's own: it does not feed itself."""
     replay_from: int | None = None
     """Least source offset that a restart has to read again to rebuild what is not finished;
     None: none before the next one, or the newest snapshot covers it."""
@@ -56,15 +81,19 @@ class Operator(Protocol):
     """Of the snapshot; a snapshot of another version is not restored."""
     log_topic: str | None
     """Topic, same partition, whose own records it needs back; None: none."""
-    snapshots: bool
-    """Whether its state is in snapshots; else it is rebuilt from ``replay_from`` and the log."""
+    snapshots: Snapshots
+    """What snapshots of it hold; see above. ``"log"`` needs a ``log_topic``."""
 
     def process(self, scanned: Scanned) -> Outcome:
         """Take a batch; they come in offset order."""
         ...
 
     def tick(self, now_ms: int) -> Outcome:
-        """Stand at the partition's end at wall time ``now_ms`` (Unix milliseconds)."""
+        """Stand at the partition's end at the time ``now_ms`` (Unix milliseconds).
+
+        It is the broker's time as far as that is known: the greatest timestamp of a batch, and
+        what has passed since on this machine's clock.
+        """
         ...
 
     def recall(self, record: Batch) -> None:
@@ -72,9 +101,16 @@ class Operator(Protocol):
         ...
 
     def snapshot(self) -> Sequence[bytes]:
-        """The whole state, in chunks of any size."""
+        """The state, in chunks of any size."""
         ...
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Take over a state that ``snapshot`` gave. Raises MalformedMessage if it is none."""
+        ...
+
+    def adjust(self, name: str, value: Value) -> None:
+        """From the next batch or tick on a setting (schemas/control.py) has another value.
+
+        Called with every setting that concerns the stage. One without such settings does nothing.
+        """
         ...

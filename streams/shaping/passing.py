@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from schemas.batches import Batch, Record
 from schemas.errors import MalformedMessage, MessageTooLarge
-from schemas.operators import Outcome, Scanned
+from schemas.operators import Outcome, Scanned, Snapshots
+from schemas.records import Value
 from streams import wire
 
 __all__ = ["PassThrough"]
@@ -30,7 +31,7 @@ class PassThrough:
     name = "shape"
     format_version = 1
     log_topic: str | None = None
-    snapshots = False
+    snapshots: Snapshots = "none"
 
     def __init__(self, output: str, max_bytes: int) -> None:
         self._output = output
@@ -42,7 +43,7 @@ class PassThrough:
         Raises MessageTooLarge for a batch with an item that alone is larger than a record may be:
         all of it goes to the dead-letter topic, whose messages may be larger.
         """
-        batch, scan = scanned
+        batch, scan = scanned.batch, scanned.scan
         parts, oversized = wire.split_by_size(batch.value, scan, self._max_bytes)
         if oversized:
             item = oversized[0]
@@ -72,3 +73,6 @@ class PassThrough:
         """There is none to take over. Raises MalformedMessage if there is one."""
         if any(True for _ in chunks):
             raise MalformedMessage("a snapshot of an operator that has no state")
+
+    def adjust(self, name: str, value: Value) -> None:
+        """There is nothing to set."""

@@ -24,7 +24,8 @@ from aiokafka import AIOKafkaProducer
 
 from schemas.batches import Batch, Record
 from schemas.config import Config
-from schemas.operators import Outcome, Scanned
+from schemas.operators import Outcome, Scanned, Snapshots
+from schemas.records import Value
 from schemas.signals import Signal
 from streams import wire
 from streams.edges.platform import configure_logs
@@ -71,7 +72,7 @@ class Holding:
     log_topic: str | None = None
 
     def __init__(self, output: str, partition: int, *, snapshots: bool) -> None:
-        self.snapshots = snapshots
+        self.snapshots: Snapshots = "state" if snapshots else "none"
         self._output = output
         self._partition = partition
         self._headers = ((PID_HEADER, str(os.getpid()).encode()),)
@@ -79,16 +80,16 @@ class Holding:
 
     def process(self, scanned: Scanned) -> Outcome:
         """A few bytes for each message."""
-        if self.snapshots and not self._chunks:
+        if self.snapshots == "state" and not self._chunks:
             rng = np.random.default_rng(self._partition)
             count = max(1, int(os.environ[STATE_BYTES]) // CHUNK_BYTES)
             self._chunks = [rng.bytes(CHUNK_BYTES) for _ in range(count)]
         record = Record(self._output, b"1", self._partition, headers=self._headers)
-        return Outcome((record,), None if self.snapshots else 0)
+        return Outcome((record,), None if self.snapshots == "state" else 0)
 
     def tick(self, now_ms: int) -> Outcome:
         """Nothing waits; the replay stays as long."""
-        return Outcome((), None if self.snapshots else 0)
+        return Outcome((), None if self.snapshots == "state" else 0)
 
     def recall(self, record: Batch) -> None:
         """There is no log."""
@@ -100,6 +101,9 @@ class Holding:
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Take it over."""
         self._chunks = list(chunks)
+
+    def adjust(self, name: str, value: Value) -> None:
+        """There is nothing to set."""
 
 
 def _plain(config: Config) -> Stage:

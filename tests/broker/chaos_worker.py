@@ -28,7 +28,7 @@ class Copying:
     name = "copying"
     format_version = 1
     log_topic = None
-    snapshots = False
+    snapshots = "none"
 
     def __init__(self, output: str) -> None:
         self._output = output
@@ -48,6 +48,9 @@ class Copying:
 
     def restore(self, chunks: object) -> None:
         raise MalformedMessage("it has no snapshots")
+
+    def adjust(self, name: str, value: object) -> None:
+        pass
 
 
 def keys(topic: str, value: bytes) -> list[str]:

@@ -67,7 +67,7 @@ class CopyingOperator:
     name = "copying"
     format_version = 1
     log_topic = None
-    snapshots = False
+    snapshots = "none"
 
     def __init__(self, output: str, partition: int, ticks: Path) -> None:
         self._output = output
@@ -103,6 +103,9 @@ class CopyingOperator:
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         raise AssertionError("it has no snapshots")
+
+    def adjust(self, name: str, value: object) -> None:
+        pass
 
 
 def counting(output: str, knobs: dict[str, Any]) -> Callable[[str, int], Sequence[Operator]]:

@@ -23,7 +23,8 @@ from typing import Any, NamedTuple, Self
 
 from schemas.batches import Batch, Record
 from schemas.errors import MalformedMessage
-from schemas.operators import Outcome, Scanned
+from schemas.operators import Outcome, Scanned, Snapshots
+from schemas.records import Value
 
 __all__ = ["OTHER", "Counted", "Counting", "expected", "read", "scan"]
 
@@ -58,7 +59,7 @@ def read(value: bytes) -> Counted:
 
 def expected(batches: Iterable[Batch], every: int = 3) -> list[Counted]:
     """Records that must lie on the output once all batches of a partition are taken, no ticks."""
-    counting = Counting("expected", every=every, snapshots=True)
+    counting = Counting("expected", every=every, snapshots="state")
     found = []
     for batch in batches:
         try:
@@ -78,14 +79,14 @@ class Counting:
         self,
         output: str,
         *,
-        snapshots: bool,
+        snapshots: Snapshots,
         every: int = 3,
         keys_max: int = 1000,
         name: str = "counting",
     ) -> None:
         self.name = name
         self.snapshots = snapshots
-        self.log_topic = None if snapshots else output
+        self.log_topic = output if snapshots == "none" else None
         self._output = output
         self._every = every
         self._keys_max = keys_max
@@ -103,12 +104,12 @@ class Counting:
     @classmethod
     def by_snapshot(cls, output: str, **settings: Any) -> Self:
         """The variant with snapshots."""
-        return cls(output, snapshots=True, **settings)
+        return cls(output, snapshots="state", **settings)
 
     @classmethod
     def by_replay(cls, output: str, **settings: Any) -> Self:
         """The variant with a log."""
-        return cls(output, snapshots=False, **settings)
+        return cls(output, snapshots="none", **settings)
 
     @property
     def state(self) -> tuple[object, ...]:
@@ -151,7 +152,7 @@ class Counting:
 
     def _outcome(self, records: Sequence[Record]) -> Outcome:
         again = self._first if self._logged is None and self._waiting else self._logged
-        if self.snapshots:
+        if self.snapshots == "state":
             again = None
         return Outcome(records, again)
 
@@ -183,3 +184,6 @@ class Counting:
             raise MalformedMessage(f"snapshot of {size} keys has {len(counts)}")
         self._partition, self.next, self._waiting, self._first = partition, after, waiting, first
         self.counts, self._logged = counts, logged
+
+    def adjust(self, name: str, value: Value) -> None:
+        """There is nothing to set."""

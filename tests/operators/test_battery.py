@@ -158,13 +158,13 @@ def faulty(make: Callable[[], Operator], **more: Any) -> Case:
 @pytest.mark.parametrize("kind", SNAPSHOT)
 def test_a_fault_is_found_by_snapshot(kind: type[Counting]) -> None:
     with pytest.raises(AssertionError):
-        check(faulty(lambda: kind("counts", snapshots=True)), shrink=False)
+        check(faulty(lambda: kind("counts", snapshots="state")), shrink=False)
 
 
 @pytest.mark.parametrize("kind", REPLAY)
 def test_a_fault_is_found_by_replay(kind: type[Counting]) -> None:
     with pytest.raises(AssertionError):
-        check(faulty(lambda: kind("counts", snapshots=False)), shrink=False)
+        check(faulty(lambda: kind("counts", snapshots="none")), shrink=False)
 
 
 def test_a_state_that_outgrows_what_it_declares_is_found() -> None:

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Sequence
 
 from schemas.batches import Batch, Record
 from schemas.errors import MalformedMessage
-from schemas.operators import Operator, Outcome, Scanned
+from schemas.operators import Operator, Outcome, Scanned, Snapshots
+from schemas.records import Value
 from tests.operators.counting import Counting
 
 __all__ = ["DECIDED", "ECHO", "LOGGED", "SNAPPED", "VALUE_MAX", "Deciding", "make", "topics"]
@@ -39,8 +40,8 @@ def make(source: str, partition: int) -> list[Operator]:
         Echo(),
         Counting.by_snapshot(f"{SNAPPED}.{source}", every=2, keys_max=3, name="snapped"),
         Counting.by_replay(f"{LOGGED}.{source}", every=3, keys_max=3, name="logged"),
-        Deciding(DECIDED[0], source, partition, snapshots=False),
-        Deciding(DECIDED[1], source, partition, snapshots=True),
+        Deciding(DECIDED[0], source, partition, snapshots="none"),
+        Deciding(DECIDED[1], source, partition, snapshots="state"),
     ]
 
 
@@ -49,8 +50,8 @@ class Echo:
 
     name = "echo"
     format_version = 1
-    log_topic = None
-    snapshots = False
+    log_topic: str | None = None
+    snapshots: Snapshots = "none"
 
     def process(self, scanned: Scanned) -> Outcome:
         batch = scanned.batch
@@ -72,16 +73,19 @@ class Echo:
     def restore(self, chunks: Iterable[bytes]) -> None:
         raise AssertionError("there are no snapshots")
 
+    def adjust(self, name: str, value: Value) -> None:
+        pass
+
 
 class Deciding:
     """Decides all that waits at every fourth batch, and at a tick."""
 
     format_version = 1
 
-    def __init__(self, output: str, source: str, partition: int, *, snapshots: bool) -> None:
+    def __init__(self, output: str, source: str, partition: int, *, snapshots: Snapshots) -> None:
         self.name = output
         self.snapshots = snapshots
-        self.log_topic = f"{output}.{source}"
+        self.log_topic: str | None = f"{output}.{source}"
         self._partition = partition
         self.number = 0
         """Of the next decision."""
@@ -134,3 +138,6 @@ class Deciding:
     def restore(self, chunks: Iterable[bytes]) -> None:
         (self.number, self.next), *waiting = (json.loads(chunk) for chunk in chunks)
         self.waiting = [(offset, key) for offset, key in waiting]
+
+    def adjust(self, name: str, value: Value) -> None:
+        pass

@@ -95,7 +95,7 @@ def _counts(world: World, tp: TP, good: list[Batch]) -> Iterator[str]:
     got = [counting.read(r.value) for r in _records(world, f"{SNAPPED}.{tp.topic}", tp.partition)]
     model = make(tp.topic, tp.partition)[1]
     wanted, counts_at = [], {0: (0, {})}
-    total = counting.Counting("model", snapshots=True, every=1, keys_max=3)
+    total = counting.Counting("model", snapshots="state", every=1, keys_max=3)
     for batch in good:
         scanned = counting.Scanned(batch, counting.scan(batch.topic, batch.value))
         wanted += [counting.read(record.value) for record in model.process(scanned).records]

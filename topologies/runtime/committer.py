@@ -82,7 +82,7 @@ class Committer:
         self._snapshot_due_s = {
             each.name: clock.monotonic() + self._snapshot_in_s(each)
             for each in operators
-            if each.operator.snapshots
+            if each.operator.snapshots != "none"
         }
         self._complete = False
 

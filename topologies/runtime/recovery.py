@@ -192,7 +192,7 @@ class Recovery:
     async def _restore(self, hosted: HostedOperator, position: int) -> tuple[int, int | None, str]:
         """Where its replay and its recall begin, and what was done."""
         operator, snapshot = hosted.operator, hosted.snapshot
-        if not operator.snapshots:
+        if operator.snapshots == "none":
             hosted.snapshot = None
             begin = position if hosted.replay_from is None else min(hosted.replay_from, position)
             return begin, hosted.log_position(position), ""
@@ -282,7 +282,7 @@ class Recovery:
             scan = None if self._scan is None else self._scan(batch.topic, batch.value)
         except PermanentError:
             return 0  # it lies in the dead-letter topic
-        scanned = Scanned(batch, scan)
+        scanned = Scanned(batch, scan, replayed=True)
         for each in hosted:
             if starts[each.name] <= batch.offset:
                 each.replayed += 1

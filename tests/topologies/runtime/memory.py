@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from schemas.batches import Batch, Record
 from schemas.errors import PermanentError
-from schemas.operators import Operator, Outcome, Scanned
+from schemas.operators import Operator, Outcome, Scanned, Snapshots
+from schemas.records import Value
 from topologies.runtime.calls import Backoff
 from topologies.runtime.deadletter import dead_letter
 from topologies.runtime.lane_contract import TransactionalLimits
@@ -111,7 +112,7 @@ class Upper:
     name = "upper"
     format_version = 1
     log_topic: str | None = None
-    snapshots = True
+    snapshots: Snapshots = "state"
 
     def __init__(self) -> None:
         self.seen = 0
@@ -138,6 +139,9 @@ class Upper:
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         self.seen = int(next(iter(chunks)))
+
+    def adjust(self, name: str, value: Value) -> None:
+        pass
 
 
 class LaneBench:

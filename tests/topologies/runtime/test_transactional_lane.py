@@ -396,7 +396,7 @@ async def test_recall_and_replay_of_an_operator_with_a_log() -> None:
 
     class Logged(Upper):
         log_topic = "out"
-        snapshots = False
+        snapshots = "none"
 
         def __init__(self) -> None:
             super().__init__()
