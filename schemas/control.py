@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
 from .config import Config
+from .config.fields import format_value
 from .config.problems import nearest
 from .errors import ConfigurationError
 from .records.base import Value
@@ -26,7 +31,7 @@ class ControlSetting:
 
     name: str
     choices: tuple[Value, ...]
-    """Values that it can have."""
+    """Values that it can have; empty for a number."""
     default: Value
     """What the configuration says."""
     description: str
@@ -34,9 +39,13 @@ class ControlSetting:
     """A stage that pauses while the value is false; None: it concerns every process."""
     topic: str | None = None
     """Of the stage's topics, the one that pauses; None: all."""
+    model: FieldInfo | None = field(default=None, compare=False)
+    """Of a number: the field of the configuration that says what it can be."""
 
     def parse(self, text: str) -> Value:
         """A value as a person writes it. Raises ConfigurationError."""
+        if self.model is not None:
+            return self._number(self.model, text)
         value: Value = text
         if isinstance(self.default, bool):
             value = _WORDS.get(text.lower(), text)
@@ -49,10 +58,22 @@ class ControlSetting:
 
     def valid(self, value: Any) -> bool:
         """Whether it can have this value; None: as the configuration says."""
+        if self.model is not None and value is not None:
+            return _is_number(value) and not _faults(self.model, value)
         # 1 == True, so equality alone would let numbers through.
         return value is None or any(
             type(value) is type(choice) and value == choice for choice in self.choices
         )
+
+    def _number(self, model: FieldInfo, text: str) -> Value:
+        if faults := _faults(model, text):
+            raise ConfigurationError(f"{self.name}: {text!r}: {faults}")
+        value: Value = _adapter(model).validate_python(text)
+        return value
+
+    def shown(self, value: Value) -> str:
+        """As a person would write it."""
+        return _shown(value if self.model is None else format_value(self.model, value))
 
 
 def control_settings(config: Config) -> Mapping[str, ControlSetting]:
@@ -96,6 +117,24 @@ def find_setting(name: str, settings: Mapping[str, ControlSetting]) -> ControlSe
     guess = nearest(name, settings)
     hint = f"; did you mean {guess}?" if guess else f"; there are {', '.join(settings)}"
     raise ConfigurationError(f"{name!r} cannot be set at run time{hint}")
+
+
+def _adapter(model: FieldInfo) -> TypeAdapter[Any]:
+    return TypeAdapter(model.rebuild_annotation())
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _faults(model: FieldInfo, value: Any) -> str:
+    """What is wrong with a number; empty if nothing is."""
+    try:
+        number = _adapter(model).validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        return first[:1].lower() + first[1:]
+    return "" if _is_number(number) and math.isfinite(number) else "must be a number"
 
 
 def _shown(value: Value) -> str:

@@ -48,6 +48,8 @@ class TopicSpec:
     description: str
     follows: tuple[str, ...] = ()
     """Topics with whose partitions it goes: it needs as many as the largest of them."""
+    exactly: bool = False
+    """It needs just as many as the topics that it follows, and no more."""
     segment_bytes: int | None = None
     """Size at which a file is closed; only closed ones are compacted. None: the broker's."""
 

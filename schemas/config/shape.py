@@ -14,4 +14,5 @@ class Shape(Settings):
     """What is copied to the topics that exporters read."""
 
     signals: tuple[Signal, ...] = Field(default=tuple(Signal), min_length=1)
-    """Signals that it takes; another stage may write what exporters read of the others."""
+    """Signals that it takes; another stage may write what exporters read of the others. Traces
+    are left to sampling where that is enabled."""

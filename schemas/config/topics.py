@@ -38,6 +38,8 @@ class TopicNames(Settings):
     """Metrics as exporters read them."""
     logs_out: str = "otlp_logs.out"
     """Logs as exporters read them."""
+    decisions: str = "sampling.decisions"
+    """What sampling decided about each trace, and what of the spans is to be passed on."""
     journal: str = "journal"
     """What stages remember of themselves lies on JOURNAL.STAGE, such as journal.shape."""
     deadletter: str = "deadletter"
@@ -85,6 +87,8 @@ class Topics(Settings):
     """Replicas wanted; fewer, with a warning, where the cluster has fewer brokers."""
     retention: Duration = Field(default=86_400.0, ge=60)
     """How long telemetry stays on the bus."""
+    decisions_retention: Duration = Field(default=3 * 86_400.0, ge=60)
+    """How long `explain` can tell what sampling decided; at least `topics.retention`."""
     deadletter_retention: Duration = Field(default=14 * 86_400.0, ge=60)
     """How long the dead-letter topic keeps what it got."""
     audit_retention: Duration = Field(default=90 * 86_400.0, ge=60)

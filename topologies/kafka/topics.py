@@ -127,7 +127,8 @@ async def ensure_topics(kafka: Kafka, specs: Sequence[TopicSpec], *, create: boo
 
     Raises:
         ConfigurationError: a topic is missing and ``create`` is off; one has fewer partitions
-            than another of ``specs`` that it follows; or Kafka refuses us.
+            than another of ``specs`` that it follows, or not just as many where it must;
+            or Kafka refuses us.
         BrokerUnavailable: Kafka is away.
     """
     report = await (create_topics if create else check_topics)(kafka, specs)
@@ -138,8 +139,8 @@ async def ensure_topics(kafka: Kafka, specs: Sequence[TopicSpec], *, create: boo
         )
     # Who only reads a topic does not mind: its writer is who cannot work.
     here = {spec.name: report.states[spec.name] for spec in specs}
-    if short := [text for spec in specs if (text := _short(spec, here))]:
-        raise ConfigurationError("; ".join(short))
+    if unfit := [text for spec in specs if (text := _unfit(spec, here))]:
+        raise ConfigurationError("; ".join(unfit))
     for name in report.created:
         state = report.states[name]
         _log.info("topic created", topic=name, partitions=state.partitions)
@@ -176,7 +177,7 @@ def _report(
         state = states.get(spec.name)
         if state is not None:
             differences += _differences(spec, state, brokers, _partitions(spec, states))
-        if text := _short(spec, states):
+        if text := _unfit(spec, states):
             warnings.append(text)
         actual = state.settings.get("max.message.bytes") if state else None
         limit = int(actual or spec.max_message_bytes)
@@ -206,11 +207,19 @@ def _partitions(spec: TopicSpec, states: Mapping[str, TopicState]) -> int:
     return spec.partitions if followed is None else followed.partitions
 
 
-def _short(spec: TopicSpec, states: Mapping[str, TopicState]) -> str | None:
-    """What is wrong if it has fewer partitions than a topic that it follows."""
+def _unfit(spec: TopicSpec, states: Mapping[str, TopicState]) -> str | None:
+    """What is wrong if it has fewer partitions than a topic that it follows, or wrongly more."""
     followed, there = _followed(spec, states), states.get(spec.name)
-    if followed is None or there is None or there.partitions >= followed.partitions:
+    if followed is None or there is None or there.partitions == followed.partitions:
         return None
+    if there.partitions > followed.partitions:
+        if not spec.exactly:
+            return None
+        return (
+            f"{spec.name} has {there.partitions} partitions and {followed.name} "
+            f"{followed.partitions}: each of the one belongs to one of the other. "
+            f"Give {followed.name} {there.partitions} with kafka-topics --alter"
+        )
     return (
         f"{spec.name} has {there.partitions} partitions and {followed.name} "
         f"{followed.partitions}: what lies on the further ones has no place to go. "

@@ -162,3 +162,13 @@ async def test_a_topic_goes_with_the_partitions_of_the_one_it_follows(
     assert (await ensure_topics(settings, [there], create=True)).warnings  # a reader does not mind
     with pytest.raises(ConfigurationError, match=told):
         await ensure_topics(settings, [there, replace(specs[0], name=source)], create=True)
+
+
+async def test_a_topic_that_must_go_partition_by_partition_may_not_have_more(
+    settings: Kafka, specs: tuple[TopicSpec, ...], make_topic: MakeTopic
+) -> None:
+    source, larger = replace(specs[0], name=make_topic(2)), make_topic(3)
+    out = replace(specs[3], name=larger, follows=(source.name,))
+    assert (await ensure_topics(settings, [source, out], create=True)).states
+    with pytest.raises(ConfigurationError, match=f"{larger} has 3 partitions and {source.name} 2"):
+        await ensure_topics(settings, [source, replace(out, exactly=True)], create=True)
