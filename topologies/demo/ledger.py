@@ -2,6 +2,7 @@
 
 Memory is bounded: items that are settled (acknowledged and arrived) are remembered for repeats,
 the latest ``settled_max`` of them; those that are not are what must not be lost, and stay.
+Traces that are sampled have an account of their own, :mod:`.sampled`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 
 from schemas.signals import Signal
 from streams.recording.identity import identities
+
+from .sampled import SampledTraces, Verdict
 
 __all__ = ["Counts", "Ledger"]
 
@@ -31,6 +34,11 @@ class Counts:
     """Acknowledged and not arrived yet."""
 
     @property
+    def unacknowledged(self) -> int:
+        """Sent, and the client was not told that it was taken."""
+        return self.sent - self.acknowledged
+
+    @property
     def agree(self) -> bool:
         """Whether sent, acknowledged and exported are the same set, and nothing is foreign."""
         return self.sent == self.acknowledged == self.exported and not (
@@ -48,12 +56,13 @@ class _Open:
 
 
 class Ledger:
-    """Account of one run."""
+    """Account of one run; ``sampled``: traces are judged by their verdicts."""
 
-    def __init__(self, settled_max: int) -> None:
+    def __init__(self, settled_max: int, *, sampled: bool = False) -> None:
         self.counts = {signal: Counts() for signal in Signal}
-        self.forgotten = 0
-        """Settled identities that are remembered no more."""
+        self.sampled = SampledTraces(settled_max) if sampled else None
+        """None: every span that is sent is to arrive."""
+        self._forgotten = 0
         self._settled_max = settled_max
         self._arrival = asyncio.Event()
         self._open: dict[tuple[Signal, bytes], _Open] = {}
@@ -61,28 +70,52 @@ class Ledger:
 
     @property
     def missing(self) -> int:
-        """Items acknowledged and not arrived yet, of all signals."""
+        """Items acknowledged and not arrived yet, of all signals; not those that are dropped."""
         return sum(counts.missing for counts in self.counts.values())
 
     @property
+    def undecided(self) -> int:
+        """Traces acknowledged and not decided yet."""
+        return self.sampled.counts.undecided if self.sampled else 0
+
+    @property
     def agree(self) -> bool:
-        """Whether everything agrees, as sets."""
-        return all(counts.agree for counts in self.counts.values())
+        """Whether everything agrees, as sets; of sampled traces, with their verdicts."""
+        return all(counts.agree for counts in self.plain.values()) and not (
+            self.sampled and (self.sampled.counts.off or self.counts[Signal.TRACES].unacknowledged)
+        )
+
+    @property
+    def plain(self) -> dict[Signal, Counts]:
+        """Counts of the signals that are to arrive as they were sent."""
+        left_out = {Signal.TRACES} if self.sampled else set()
+        return {signal: c for signal, c in self.counts.items() if signal not in left_out}
 
     async def nothing_missing(self) -> None:
-        """Wait until everything acknowledged has arrived."""
-        while self.missing:
+        """Wait until everything acknowledged is decided and has arrived."""
+        while self.missing or self.undecided:
             self._arrival.clear()
             await self._arrival.wait()
 
     @property
     def remembered(self) -> int:
         """Identities in memory."""
-        return len(self._open) + len(self._settled)
+        traces = self.sampled.remembered if self.sampled else 0
+        return len(self._open) + len(self._settled) + traces
+
+    @property
+    def forgotten(self) -> int:
+        """Settled identities that are remembered no more."""
+        return self._forgotten + (self.sampled.forgotten if self.sampled else 0)
 
     def sent(self, signal: Signal, data: bytes) -> None:
         """A request goes out."""
         counts = self.counts[signal]
+        if self.sampled and signal is Signal.TRACES:
+            found = identities(signal, data)
+            self.sampled.sent(found)
+            counts.sent += len(found)
+            return
         for identity in identities(signal, data):
             key = (signal, identity)
             self._settled.pop(key, None)
@@ -92,6 +125,12 @@ class Ledger:
     def acknowledged(self, signal: Signal, data: bytes) -> None:
         """The client was told that all of it was taken."""
         counts = self.counts[signal]
+        if self.sampled and signal is Signal.TRACES:
+            found = identities(signal, data)
+            self.sampled.acknowledged(found)
+            counts.acknowledged += len(found)
+            self._mirror(self.sampled)
+            return
         for identity in identities(signal, data):
             key = (signal, identity)
             item = self._open[key]
@@ -104,6 +143,10 @@ class Ledger:
     def arrived(self, signal: Signal, data: bytes) -> None:
         """The backend got it. Raises MalformedMessage."""
         counts = self.counts[signal]
+        if self.sampled and signal is Signal.TRACES:
+            counts.exported += self.sampled.arrived(identities(signal, data))
+            self._mirror(self.sampled)
+            return
         for identity in identities(signal, data):
             key = (signal, identity)
             item = self._open.get(key)
@@ -123,10 +166,26 @@ class Ledger:
             self._settle(key, item)
         self._arrival.set()
 
+    def decided(self, trace_id: bytes, verdict: Verdict) -> None:
+        """A verdict of the stage that samples was read."""
+        if self.sampled is None:
+            raise RuntimeError("this run has no verdicts")
+        self.sampled.decided(trace_id, verdict)
+        self._mirror(self.sampled)
+
+    def _mirror(self, sampled: SampledTraces) -> None:
+        counts, spans = sampled.counts, self.counts[Signal.TRACES]
+        spans.missing, spans.repeated, spans.foreign = (
+            counts.missing,
+            counts.repeated,
+            counts.foreign,
+        )
+        self._arrival.set()
+
     def _settle(self, key: tuple[Signal, bytes], item: _Open) -> None:
         if item.sent == item.acknowledged == item.arrived:
             del self._open[key]
             self._settled[key] = None
             if len(self._settled) > self._settled_max:
                 del self._settled[next(iter(self._settled))]
-                self.forgotten += 1
+                self._forgotten += 1
