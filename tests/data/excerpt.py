@@ -1,7 +1,9 @@
 """Cuts the bundled excerpt out of the whole recording: ``python -m tests.data.excerpt FOLDER``.
 
 Whole traces that begin within a few minutes of one burst, their log records, and the metric
-points of the same minutes. Spans that the source holds twice are taken once.
+points of the same minutes. Spans that the source holds twice are taken once. Root spans, all
+of which the benchmark's gateway calls ``/*``, are named after the route that they lead to, as
+the semantic conventions want it, so that there are operations to be told apart.
 """
 
 from __future__ import annotations
@@ -47,6 +49,32 @@ def store(signal: Signal, messages: list) -> None:
         frames.write(stream, (m.SerializeToString() for m in messages), level=22)
 
 
+def name_roots(messages: list) -> None:
+    """``/*`` becomes ``POST /api/v1/users/login``, from the spans below it.
+
+    Source: semantic conventions, HTTP spans, "Name": ``{method} {http.route}``.
+    """
+    spans = {
+        (span.trace_id, span.span_id): span
+        for message in messages
+        for resource in message.resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    }
+    calls = sorted(
+        (span for span in spans.values() if span.name.startswith("/")),
+        key=lambda span: span.start_time_unix_nano,
+        reverse=True,  # the first call has the last word
+    )
+    for span in calls:
+        caller = spans.get((span.trace_id, span.parent_span_id))
+        if caller is None:
+            continue
+        root = spans.get((span.trace_id, caller.parent_span_id))
+        if root is not None and not root.parent_span_id and caller.name.startswith("HTTP "):
+            root.name = f"{caller.name.removeprefix('HTTP ')} {span.name}"
+
+
 def main(folder: Path) -> None:
     begins: dict[bytes, int] = {}
     for message in requests(folder, Signal.TRACES):
@@ -83,6 +111,8 @@ def main(folder: Path) -> None:
             if here:
                 kept.append(message)
                 count += here
+        if signal is Signal.TRACES:
+            name_roots(kept)
         store(signal, kept)
         print(signal, count, "items", len(kept), "requests")
 
