@@ -1,0 +1,165 @@
+"""``sampling.decisions``: what was decided about traces, and what is to be sent on for it.
+
+Two kinds of records. Each is a block of columns behind a JSON header that says what they are, so
+that a reader needs nothing but ``docs/records.md``, which is made from ``LAYOUT``, ``BINARY`` and
+the models here.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..columns import Column
+from .base import VersionedRecord
+
+__all__ = [
+    "BINARY", "DECIDED_GROUPS", "DECIDED_ROOTS", "DECIDED_TRACES", "EARLY", "ERROR", "KEPT",
+    "KEY_TEXT", "LAYOUT", "MAGIC", "MORE", "ORDERED_TRACES", "ColumnPlace", "Table",
+    "VerdictsHeader", "WorkOrderHeader",
+]  # fmt: skip
+
+MAGIC = b"\x89OSR"
+KEPT, EARLY, ERROR = 1, 2, 4
+"""Flags of a trace in a verdict record."""
+MORE = 1
+"""Flag of a trace in a work order."""
+_OFFSET_MAX = 2**63 - 1
+
+LAYOUT = """
+| bytes | |
+|---|---|
+| 0 to 3 | 89 4F 53 52: `OSR` behind a byte that no text begins with |
+| 4 to 7 | CRC-32 (ISO 3309, as zlib has it) of everything after these 8 bytes |
+| 8 to 11 | size of the header, padding included |
+| 12 to 15 | 0 |
+| 16 … | the header: a JSON object in UTF-8, padded with blanks to a multiple of 8 bytes |
+| then | the columns in the order of `columns`, each padded with zeros to a multiple of 8 bytes |
+
+Numbers are little-endian. A column of integers is stored in any width that holds them, and `dtype`
+says in which: `u`, `i` or `f`, and the bytes of an element. Columns and fields of the header that
+a reader does not know are passed over.
+"""
+
+Table = tuple[Column, ...]
+"""Columns of one length."""
+
+
+class ColumnPlace(BaseModel):
+    """A column of the record."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+    name: str
+    """Its name."""
+    dtype: str = Field(max_length=8)
+    """How it is stored, such as ``u4``."""
+    size: int = Field(ge=0, le=1 << 30)
+    """Its bytes, without padding."""
+
+
+class VerdictsHeader(VersionedRecord):
+    """Traces that were decided together, kept or dropped. Written before it takes effect."""
+
+    schema_version: Literal[1] = 1
+    """Of this format."""
+    kind: Literal["verdicts"] = "verdicts"
+    """Tells it from the other kind."""
+    topic: str
+    """Topic that the traces came on."""
+    partition: int = Field(ge=0)
+    """Its partition."""
+    decided_ms: int = Field(ge=0, le=_OFFSET_MAX)
+    """When, by the broker's clock; Unix milliseconds."""
+    part: int = Field(default=0, ge=0)
+    """A step of many traces has several records: which one this is."""
+    parts: int = Field(default=1, ge=1)
+    """How many there are."""
+    policies: tuple[str, ...]
+    """Names of the policies that the groups refer to."""
+    key_fields: tuple[str, ...] = ()
+    """What the sampling key consists of."""
+    columns: tuple[ColumnPlace, ...]
+    """What follows the header."""
+
+
+class WorkOrderHeader(VersionedRecord):
+    """Everything in a range of the source is decided: its kept spans can be sent on.
+
+    The orders of a partition tile it: each starts where the one before stopped. One with
+    ``start`` = ``stop`` only tells of a new number of partitions.
+    """
+
+    schema_version: Literal[1] = 1
+    """Of this format."""
+    kind: Literal["work_order"] = "work_order"
+    """Tells it from the other kind."""
+    topic: str
+    """Topic of the source."""
+    partition: int = Field(ge=0)
+    """Its partition."""
+    start: int = Field(ge=0, le=_OFFSET_MAX)
+    """First offset of the range."""
+    stop: int = Field(ge=0, le=_OFFSET_MAX)
+    """Offset after its last."""
+    issued_ms: int = Field(ge=0, le=_OFFSET_MAX)
+    """When, by the broker's clock; Unix milliseconds."""
+    time_ms: int = Field(ge=0, le=_OFFSET_MAX)
+    """The latest time of a message before ``stop``."""
+    part: int = Field(default=0, ge=0)
+    """A range with many kept traces has several orders, each with some of them."""
+    parts: int = Field(default=1, ge=1)
+    """How many there are."""
+    partitions: tuple[tuple[int, int], ...] = ()
+    """From which offset on the topic was seen with how many partitions; what still matters."""
+    policies: tuple[str, ...]
+    """Names of the policies that the traces refer to."""
+    columns: tuple[ColumnPlace, ...]
+    """What follows the header."""
+
+
+_TRACE_ID: Table = (
+    Column("trace_id_high", "u8", "first 8 bytes of the trace id, as a big-endian number"),
+    Column("trace_id_low", "u8", "last 8 bytes of the trace id, as a big-endian number"),
+)
+
+DECIDED_TRACES: Table = (
+    *_TRACE_ID,
+    Column("group", "i4", "row of its group"),
+    Column("flags", "u1", f"sum of {KEPT}: kept, {EARLY}: before its time, {ERROR}: with an error"),
+    Column("duration_ms", "f4", "from the first start to the last end; 0 where one is missing"),
+    Column("spans", "i8", "spans that had come"),
+    Column("bytes", "i8", "their encoded size"),
+    Column("root", "i4", "row of its root's operation; -1: no root had come"),
+    Column("root_lag_ms", "i8", "from the root's arrival to the last span's; -1: no root"),
+)
+
+DECIDED_GROUPS: Table = (
+    Column("group_policy", "i4", "place of the policy's name in `policies`"),
+    Column("group_key", "u8", "hash of the sampling key"),
+    Column("group_threshold", "u8", "rejection threshold, 56 bits; 2^64 - 1: not known"),
+    Column("group_probability", "f8", "the probability aimed at; NaN: not known"),
+    Column("group_text_stop", "i4", "offset in `key_text` after its key"),
+)
+
+DECIDED_ROOTS: Table = (Column("root_operation", "u8", "hash of a root span's name"),)
+
+KEY_TEXT: Table = (
+    Column(
+        "key_text", "u1", "readable keys in UTF-8, one after the other, as far as there is room"
+    ),
+)
+
+ORDERED_TRACES: Table = (
+    *_TRACE_ID,
+    Column("policy", "i4", "place of the policy's name in `policies`"),
+    Column("threshold", "u8", "what goes into tracestate, 56 bits; 2^64 - 1: `th` is removed"),
+    Column("flags", "u1", f"{MORE}: it has spans behind the range too"),
+)
+
+BINARY: tuple[tuple[str, type[VersionedRecord], tuple[Table, ...]], ...] = (
+    ("Verdicts", VerdictsHeader, (DECIDED_TRACES, DECIDED_GROUPS, DECIDED_ROOTS, KEY_TEXT)),
+    ("WorkOrder", WorkOrderHeader, (ORDERED_TRACES,)),
+)
+"""Name, header and tables of each kind."""
