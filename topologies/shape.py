@@ -25,7 +25,7 @@ def stage(config: Config) -> Stage:
     signals = {names.of(signal): signal for signal in config.shape.signals}
     max_bytes = config.kafka.producer.max_message
 
-    def operators(topic: str, _partition: int) -> tuple[Operator, ...]:
+    def operators(topic: str, _partition: int, _partitions: int) -> tuple[Operator, ...]:
         return (PassThrough(names.out(signals[topic]), max_bytes),)
 
     def scan(topic: str, value: bytes) -> wire.Scan:

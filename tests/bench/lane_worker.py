@@ -142,7 +142,9 @@ def stage(kind: str, config: Config) -> Stage:
     return replace(
         like,
         merge_outputs=False,
-        operators=lambda _topic, partition: (Holding(output, partition, snapshots=snapshots),),
+        operators=lambda _topic, partition, _partitions: (
+            Holding(output, partition, snapshots=snapshots),
+        ),
     )
 
 

@@ -63,7 +63,7 @@ def stage(source: str, copies: str, counts: str) -> Stage:
     return Stage(
         name=STAGE,
         topics=(source,),
-        operators=lambda _topic, _partition: [
+        operators=lambda _topic, _partition, _partitions: [
             Copying(copies),
             Counting.by_snapshot(counts),
         ],

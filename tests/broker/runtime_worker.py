@@ -108,9 +108,9 @@ class CopyingOperator:
         pass
 
 
-def counting(output: str, knobs: dict[str, Any]) -> Callable[[str, int], Sequence[Operator]]:
+def counting(output: str, knobs: dict[str, Any]) -> Callable[[str, int, int], Sequence[Operator]]:
     kind = Counting.by_snapshot if knobs["counting"] == "snapshot" else Counting.by_replay
-    return lambda _topic, _partition: [kind(output)]
+    return lambda _topic, _partition, _partitions: [kind(output)]
 
 
 def ident(batch: Batch) -> str:
@@ -146,7 +146,7 @@ def main() -> None:
     }
     if output := order.get("output"):
         ticks = Path(order["done"]).with_suffix(".ticks")
-        operators = lambda _, partition: [CopyingOperator(output, partition, ticks)]  # noqa: E731
+        operators = lambda _, partition, __: [CopyingOperator(output, partition, ticks)]  # noqa: E731
         if knobs.get("counting"):
             operators = counting(output, knobs)
         merge = bool(knobs.get("merge"))

@@ -120,6 +120,12 @@ class SimLog:
         self._network = network
         self._kafka = network.kafka
 
+    async def partitions(self, topic: str) -> int:
+        count: int = await self._network.request(
+            "partitions", lambda: len(self._kafka.partitions(topic))
+        )
+        return count
+
     async def begin(self, topic: str, partition: int) -> int:
         log = self._kafka.log(topic, partition)
         begin: int = await self._network.request("begin", lambda: log.begin)

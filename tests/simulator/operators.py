@@ -34,7 +34,7 @@ def topics(source: str) -> list[str]:
     return [ECHO, *(f"{name}.{source}" for name in (SNAPPED, LOGGED, *DECIDED))]
 
 
-def make(source: str, partition: int) -> list[Operator]:
+def make(source: str, partition: int, partitions: int = 1) -> list[Operator]:
     """The operators of a partition."""
     return [
         Echo(),

@@ -62,7 +62,7 @@ def test_an_open_transaction_of_another_lane_hides_no_progress() -> None:
         recovery = Recovery(
             Place("in1", 0, "group", "journal"),
             SimLog(network),
-            make_operators=lambda: (),
+            make_operators=lambda _: (),
             scan=None,
             clock=SimClock(loop, random.Random(0)),
             auto_offset_reset="earliest",

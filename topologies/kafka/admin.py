@@ -12,8 +12,10 @@ from aiokafka.errors import (
     GroupCoordinatorNotAvailableError,
     GroupLoadInProgressError,
     KafkaError,
+    NoError,
     NotCoordinatorForGroupError,
     TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
     for_code,
 )
 
@@ -107,6 +109,20 @@ class AdminClient:
                     return {(tp.topic, tp.partition): at.offset for tp, at in found.items()}
         except (KafkaError, OSError, TimeoutError) as error:
             raise as_ours(error, f"offsets of group {group}") from error
+
+    async def partitions(self, topic: str) -> int:
+        """How many a topic has at this moment; 0 if there is no such topic."""
+        admin = self._require()
+        try:
+            (found,) = await admin.describe_topics([topic])
+            error = for_code(found["error_code"])
+            if error is UnknownTopicOrPartitionError:
+                return 0
+            if error is not NoError:
+                raise error(topic)
+            return len(found["partitions"])
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise as_ours(error, f"partitions of topic {topic}") from error
 
     def _require(self) -> AIOKafkaAdminClient:
         if self._admin is None:

@@ -1,7 +1,7 @@
 """The host of every stage: Faust feeds byte-bounded lanes; sinks' offsets or transactions commit.
 
-The surface is :class:`Stage`, :class:`Sink` (stage.py) and :func:`serve`; what an operator is
-says schemas/operators.py.
+The surface is :class:`Stage`, :class:`Sink`, :class:`SourceRange` (stage.py) and :func:`serve`;
+what an operator is says schemas/operators.py.
 ``docs/runtime.md`` tells how it hangs together; each module begins with its own part of it.
 """
 
@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .stage import Service, Sink, Stage
+from .stage import Service, Sink, SourceRange, Stage
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from schemas.config import Config
 
-__all__ = ["Service", "Sink", "Stage", "serve"]
+__all__ = ["Service", "Sink", "SourceRange", "Stage", "serve"]
 
 
 async def serve(

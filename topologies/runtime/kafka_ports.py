@@ -211,6 +211,10 @@ class KafkaLog:
         self._uncommitted: AIOKafkaConsumer | None = None
         self._opening = asyncio.Lock()
 
+    async def partitions(self, topic: str) -> int:
+        """From the brokers, not from what some client still believes."""
+        return await (await self._asked()).partitions(topic)
+
     async def begin(self, topic: str, partition: int) -> int:
         """Oldest offset there is."""
         where = TopicPartition(topic, partition)
@@ -276,10 +280,7 @@ class KafkaLog:
 
     async def committed(self, group: str, topic: str, partition: int) -> int | None:
         """The group's offset; current once the lane's producer has started (T2)."""
-        async with self._opening:
-            if self._admin is None:
-                self._admin = await self._open.enter_async_context(AdminClient(self._kafka))
-        return (await self._admin.committed(group)).get((topic, partition))
+        return (await (await self._asked()).committed(group)).get((topic, partition))
 
     async def close(self) -> None:
         """Close all clients."""
@@ -291,6 +292,12 @@ class KafkaLog:
             await _close(self._uncommitted)
             self._uncommitted = None
         await self._open.aclose()
+
+    async def _asked(self) -> AdminClient:
+        async with self._opening:
+            if self._admin is None:
+                self._admin = await self._open.enter_async_context(AdminClient(self._kafka))
+        return self._admin
 
     @contextlib.asynccontextmanager
     async def _reader(self) -> AsyncIterator[AIOKafkaConsumer]:

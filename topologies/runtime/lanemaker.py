@@ -115,7 +115,7 @@ class LaneMaker:
         partition: int,
         generation: int,
         limit_bytes: int,
-        operators: Callable[[], Sequence[Operator]],
+        operators: Callable[[int], Sequence[Operator]],
     ) -> TransactionalLane:
         config, runtime = self._config, self._runtime
         max_message = config.kafka.producer.max_message

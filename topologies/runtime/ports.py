@@ -29,6 +29,10 @@ class Offset(NamedTuple):
 class Log(Protocol):
     """Committed records of topics; never those of open or aborted transactions."""
 
+    async def partitions(self, topic: str) -> int:
+        """How many the topic has now; 0: there is no such topic."""
+        ...
+
     async def begin(self, topic: str, partition: int) -> int:
         """Offset of the oldest record that retention has left."""
         ...

@@ -17,6 +17,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from schemas.batches import Batch
@@ -85,7 +86,7 @@ class Recovery:
         place: Place,
         log: Log,
         *,
-        make_operators: Callable[[], Sequence[Operator]],
+        make_operators: Callable[[int], Sequence[Operator]],
         scan: Callable[[str, bytes], Any] | None,
         clock: Clock,
         auto_offset_reset: str,
@@ -104,14 +105,17 @@ class Recovery:
         decision = decide(found, self._auto_offset_reset)  # 2
         position = decision.position
         progress = None if decision.fresh else found.progress
-        hosted = [await self._host(each, progress, position) for each in self._make()]
+        # Who has its partition has it although a broker may not know that yet.
+        partitions = max(await self._log.partitions(place.topic), place.partition + 1)
+        make = partial(self._make, partitions)
+        hosted = [await self._host(each, progress, position) for each in make()]
         names = [each.name for each in hosted]
         if len(set(names)) < len(names) or any("/" in name for name in names):
             raise ValueError(f"{place}: names of operators must differ and have no slash: {names}")
         texts = [self._said(decision, found)]
         recalled, starts = 0, {}
         for each in hosted:
-            begin, log_position, text = await self._restore(each, position)  # 3
+            begin, log_position, text = await self._restore(each, position, make)  # 3
             texts += [text] if text else []
             recalled += await self._recall(each, log_position)  # 4
             starts[each.name] = begin
@@ -189,7 +193,9 @@ class Recovery:
             return HostedOperator(operator, position, log_end)
         return HostedOperator.resume(operator, known, log_end)
 
-    async def _restore(self, hosted: HostedOperator, position: int) -> tuple[int, int | None, str]:
+    async def _restore(
+        self, hosted: HostedOperator, position: int, make: Callable[[], Sequence[Operator]]
+    ) -> tuple[int, int | None, str]:
         """Where its replay and its recall begin, and what was done."""
         operator, snapshot = hosted.operator, hosted.snapshot
         if operator.snapshots == "none":
@@ -217,7 +223,7 @@ class Recovery:
             "%s: the snapshot of %s at %d %s; replaying from %d instead",
             self._place, hosted.name, snapshot.position, why, hosted.began,
         )  # fmt: skip
-        hosted.operator = next(each for each in self._make() if each.name == hosted.name)
+        hosted.operator = next(each for each in make() if each.name == hosted.name)
         hosted.snapshot = None
         begin = min(hosted.began, position)
         return begin, hosted.began_log, f"{hosted.name} without its snapshot, which {why}"

@@ -25,12 +25,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from schemas.batches import Batch
 from schemas.operators import Operator
 
-__all__ = ["Service", "Sink", "Stage"]
+__all__ = ["Service", "Sink", "SourceRange", "Stage"]
 
 
 class Sink(Protocol):
@@ -46,6 +46,15 @@ class Sink(Protocol):
         ...
 
 
+class SourceRange(NamedTuple):
+    """Messages of another partition that a batch is about: ``start <= offset < stop``."""
+
+    topic: str
+    partition: int
+    start: int
+    stop: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """One worker kind: what it reads and what it does there. Exactly one of sink, operators."""
@@ -56,12 +65,18 @@ class Stage:
     """Topics it reads; they must exist."""
     sink: Callable[[str, int], Sink] | None = None
     """Makes the sink of a topic's partition."""
-    operators: Callable[[str, int], Sequence[Operator]] | None = None
-    """Makes the operators of a topic's partition, with empty state; called for each recovery.
-    They share a scan, see batches in this order, and their names differ."""
+    operators: Callable[[str, int, int], Sequence[Operator]] | None = None
+    """Makes the operators of a topic's partition, with empty state; called for each recovery with
+    the topic, the partition, and how many partitions the topic has now. They share a scan, see
+    batches in this order, and their names differ."""
     scan: Callable[[str, bytes], Any] | None = None
     """What is found once in a value (topic, value) for all operators; PermanentError: the batch
     goes to the dead-letter topic. None: operators get no scan."""
+    reads: Callable[[Any], SourceRange | None] | None = None
+    """From the scan of a batch to the range that is read for it (``Scanned.source``); None: no
+    batch names one, or this one does not. At most two are read at once in a process."""
+    reads_max_bytes: int = 64 << 20
+    """Values of a range are at most so large in memory; a batch that names more is poison."""
     merge_outputs: bool = False
     """Operators' consecutive records of equal topic, partition, key and headers are
     concatenated, as OTLP requests may be, up to ``kafka.producer.max_message``."""
@@ -73,6 +88,8 @@ class Stage:
     """Topics it writes; they must exist."""
     lifespan: Callable[[], AbstractAsyncContextManager[object]] | None = None
     """Entered before the first message and left after the last: connections of its sinks."""
+    warnings: Callable[[], Mapping[str, str]] | None = None
+    """What somebody should look at while it works on, by part: shown by ``/readyz``."""
 
     def __post_init__(self) -> None:
         if (self.sink is None) == (self.operators is None):

@@ -52,7 +52,8 @@ class TransactionalLane:
     """A queue of one partition, its operators, and their transactions.
 
     Args:
-        make_operators: with empty state; called for each recovery.
+        make_operators: with empty state, for so many partitions of the topic; called for each
+            recovery.
         scan: what is found in a value once for all operators (topic, value).
         make_transactions: a new producer with the lane's transactional id, not started.
         dead_letter: the record for a batch that is given up.
@@ -64,7 +65,7 @@ class TransactionalLane:
         place: Place,
         generation: int,
         *,
-        make_operators: Callable[[], Sequence[Operator]],
+        make_operators: Callable[[int], Sequence[Operator]],
         scan: Callable[[str, bytes], Any] | None,
         make_transactions: Callable[[], Transactions],
         log: Log,

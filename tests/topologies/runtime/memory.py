@@ -29,6 +29,8 @@ class MemoryKafka:
     def __init__(self) -> None:
         self.logs: dict[str, list[Batch]] = defaultdict(list)
         self.begins: dict[str, int] = defaultdict(int)
+        self.counts: dict[str, int] = defaultdict(lambda: 1)
+        """Partitions that topics are said to have."""
         self.group: dict[tuple[str, str, int], int] = {}
         self.epoch = 0
         self.errors: list[Exception | None] = []
@@ -48,6 +50,9 @@ class MemoryKafka:
         return offset
 
     # --- ports.Log
+
+    async def partitions(self, topic: str) -> int:
+        return self.counts[topic]
 
     async def begin(self, topic: str, partition: int) -> int:
         return self.begins[topic]
@@ -176,7 +181,7 @@ class LaneBench:
         )
 
     def start(self, limit_bytes: int = 10_000) -> TransactionalLane:
-        def make() -> Sequence[Operator]:
+        def make(partitions: int) -> Sequence[Operator]:
             made = self._make()
             self.made += made
             return made
