@@ -13,6 +13,8 @@ from .units import format_duration, format_size
 
 __all__ = ["cross_check"]
 
+_RETENTION_OF_WAIT = 4
+
 
 def cross_check(config: Config) -> list[Problem]:
     """Every contradiction in ``config``; empty when it can run."""
@@ -25,6 +27,8 @@ def cross_check(config: Config) -> list[Problem]:
         *_pauses_grow(config),
         *_backends_make_sense(config),
         *_replays_are_remembered(config),
+        *(_sampling_has_time(config) if config.sampling.enabled else ()),
+        *(_orders_fit(config) if config.sampling.enabled else ()),
     ]
 
 
@@ -142,4 +146,55 @@ def _replays_are_remembered(config: Config) -> Iterator[Problem]:
             f"{format_duration(topics.audit_retention)} is less than topics.deadletter_retention, "
             f"{format_duration(topics.deadletter_retention)}: that a dead letter was replayed "
             "would be forgotten before the dead letter",
+        )
+
+
+def _sampling_has_time(config: Config) -> Iterator[Problem]:
+    """Spans are read twice: when they come, and when everything that came with them is decided."""
+    topics, sampling = config.topics, config.sampling
+    # From a message's arrival to the end of its order's work, one takeover by another process in
+    # between; what is slower than that must not cost spans either, so several times as much.
+    longest = (
+        sampling.decision_wait
+        + sampling.decision_interval
+        + sampling.order_interval
+        + 2 * config.runtime.commit_interval
+        + config.kafka.consumer.session_timeout
+    )
+    least = _RETENTION_OF_WAIT * longest
+    if topics.retention < least:
+        yield _problem(
+            "topics.retention",
+            f"{format_duration(topics.retention)} is less than {_RETENTION_OF_WAIT} times the "
+            f"{format_duration(longest)} that sampling may need for a trace "
+            "(sampling.decision_wait and more): spans would be gone before they are passed on",
+        )
+    if topics.decisions_retention < topics.retention:
+        yield _problem(
+            "topics.decisions_retention",
+            f"{format_duration(topics.decisions_retention)} is less than topics.retention, "
+            f"{format_duration(topics.retention)}: what was decided would be forgotten before "
+            "the spans that it was decided about",
+        )
+    if sampling.decision_memory < sampling.decision_wait:
+        yield _problem(
+            "sampling.decision_memory",
+            f"{format_duration(sampling.decision_memory)} is less than sampling.decision_wait, "
+            f"{format_duration(sampling.decision_wait)}: one trace could be decided twice",
+        )
+
+
+def _orders_fit(config: Config) -> Iterator[Problem]:
+    sampling, producer = config.sampling, config.kafka.producer
+    if sampling.order_max > producer.max_message:
+        yield _problem(
+            "sampling.order_max",
+            f"{format_size(sampling.order_max)} is more than kafka.producer.max_message, "
+            f"{format_size(producer.max_message)}: the largest records could not be written",
+        )
+    if sampling.order_source_max > (most := config.runtime.lanes_max):
+        yield _problem(
+            "sampling.order_source_max",
+            f"{format_size(sampling.order_source_max)} is more than runtime.lanes_max, "
+            f"{format_size(most)}, which a stage may hold in memory",
         )

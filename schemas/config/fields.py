@@ -16,7 +16,16 @@ from pydantic.fields import FieldInfo
 from .root import Config
 from .units import format_duration, format_size, parse_duration, parse_size
 
-__all__ = ["Setting", "find", "format_value", "is_secret", "model_at", "settings", "unit_of"]
+__all__ = [
+    "Setting",
+    "fields_of",
+    "find",
+    "format_value",
+    "is_secret",
+    "model_at",
+    "settings",
+    "unit_of",
+]
 
 _PLAIN = {
     bool: "true or false", int: "integer", float: "number", str: "text", Path: "path",
@@ -34,17 +43,26 @@ class Setting(NamedTuple):
     description: str
 
 
-def settings(model: type[BaseModel], prefix: str = "") -> Iterator[Setting]:
-    """Every setting below ``model``, in the order of the models."""
-    for name, field in model.model_fields.items():
+def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Its fields by what they are called in a file: ``not`` can be no attribute of Python."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def settings(
+    model: type[BaseModel], prefix: str = "", outer: tuple[type[BaseModel], ...] = ()
+) -> Iterator[Setting]:
+    """Every setting below ``model``, in the order of the models; one inside of itself once."""
+    for name, field in fields_of(model).items():
         path = f"{prefix}{name}"
         inner, suffix = _inner_model(field.annotation)
+        if inner in (*outer, model):
+            inner = None
         if inner is None or suffix or field.is_required() or field.default is None:
             yield Setting(
                 path, _kind(field), _default(field), _bounds(field), field.description or ""
             )
         if inner is not None:
-            yield from settings(inner, f"{path}{suffix}.")
+            yield from settings(inner, f"{path}{suffix}.", (*outer, model))
 
 
 def find(location: tuple[int | str, ...]) -> FieldInfo | None:
@@ -66,8 +84,8 @@ def _walk(location: tuple[int | str, ...]) -> tuple[FieldInfo | None, type[BaseM
             item_next = False  # a name in, or an index into, a collection of models
         elif model is None:
             break  # items of a plain collection belong to its field
-        elif step in model.model_fields:
-            found = model.model_fields[str(step)]
+        elif step in (fields := fields_of(model)):
+            found = fields[str(step)]
             model, suffix = _inner_model(found.annotation)
             item_next = bool(suffix)
         else:

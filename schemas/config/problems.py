@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from .fields import find, is_secret, model_at, settings, unit_of
+from .fields import fields_of, find, is_secret, model_at, settings, unit_of
 from .root import Config
 from .units import format_duration, format_size
 
@@ -92,9 +92,10 @@ def may_be_secret(location: Location) -> bool:
         return True
     name = str(location[-1]) if location else ""
     model = model_at(location[:-1]) if location else None
-    if model is not None and name in model.model_fields:
+    known = fields_of(model) if model is not None else {}
+    if name in known:
         return False
-    siblings = model.model_fields.values() if model else ()
+    siblings = known.values()
     secrets = {s.path.rpartition(".")[2] for s in settings(Config) if "secret" in s.kind}
     return (
         any(is_secret(sibling) for sibling in siblings)
@@ -121,6 +122,8 @@ def _written(document: Any, location: Location, fallback: Any) -> Any:
     """What the file says there; validators may have turned ``9s`` into 9.0 already."""
     here = document
     for step in location:
+        if isinstance(here, str):  # a single item in place of a list
+            return fallback
         try:
             here = here[step]
         except (KeyError, IndexError, TypeError):
@@ -157,7 +160,7 @@ def _message(error: Any, location: Location, written: Any) -> str:  # noqa: PLR0
 def _unknown(location: Location, value: Any) -> str:
     name = str(location[-1])
     model = model_at(location[:-1])
-    siblings = dict(model.model_fields) if model else {}
+    siblings = fields_of(model) if model else {}
     guess = nearest(name, siblings)
     shown = MASK if may_be_secret(location) and not isinstance(value, dict | list) else _cut(value)
     said = f"no such setting (value {shown})" if shown else "no such setting"

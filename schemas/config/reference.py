@@ -39,7 +39,7 @@ def _cell(text: str) -> str:
 def effective(config: BaseModel) -> dict[str, Any]:
     """The configuration as plain data, as a file would say it, with secrets masked."""
     return {
-        name: _plain(format_value(field, getattr(config, name)))
+        field.alias or name: _plain(format_value(field, getattr(config, name)))
         for name, field in type(config).model_fields.items()
     }
 

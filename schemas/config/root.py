@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ..signals import Signal
 from .base import Settings
 from .export import Export
 from .ingest import Ingest
 from .kafka import Kafka
 from .runtime import Runtime, Telemetry
+from .sampling import Sampling
 from .shape import Shape
 from .topics import Topics
 
@@ -22,6 +24,8 @@ class Config(Settings):
     """Topic names and shapes."""
     ingest: Ingest = Ingest()
     """The ingest stage."""
+    sampling: Sampling = Sampling()
+    """Tail sampling: the stages sample and emit."""
     shape: Shape = Shape()
     """The shape stage."""
     export: Export = Export()
@@ -30,3 +34,9 @@ class Config(Settings):
     """The host of every stage."""
     telemetry: Telemetry = Telemetry()
     """Logs, metrics and health of our own."""
+
+    @property
+    def shaped(self) -> tuple[Signal, ...]:
+        """What shape takes: traces are left to sampling where that is enabled."""
+        signals = self.shape.signals
+        return tuple(s for s in signals if s != Signal.TRACES or not self.sampling.enabled)
