@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from .config import Config
 from .config.fields import format_value
 from .config.problems import nearest
+from .config.sampling import adjustable
 from .errors import ConfigurationError
 from .records.base import Value
 
@@ -86,6 +87,8 @@ def control_settings(config: Config) -> Mapping[str, ControlSetting]:
             "Least severe log line that workers write.",
         )
     ]
+    if config.sampling.enabled:
+        settings += _sampling(config)
     settings += [
         ControlSetting(
             f"shape.enabled.{signal}",
@@ -95,7 +98,7 @@ def control_settings(config: Config) -> Mapping[str, ControlSetting]:
             stage="shape",
             topic=config.topics.names.of(signal),
         )
-        for signal in config.shape.signals
+        for signal in config.shaped
     ]
     settings += [
         ControlSetting(
@@ -108,6 +111,29 @@ def control_settings(config: Config) -> Mapping[str, ControlSetting]:
         for backend in config.export.backends
     ]
     return {setting.name: setting for setting in settings}
+
+
+def _sampling(config: Config) -> list[ControlSetting]:
+    pauses = {
+        "sample": "Whether sample decides; while false spans wait on their topic.",
+        "emit": "Whether emit passes kept spans on; while false they wait on their topic.",
+    }
+    settings = [
+        ControlSetting(f"{stage}.enabled", (True, False), True, meaning, stage=stage)
+        for stage, meaning in pauses.items()
+    ]
+    settings += [
+        ControlSetting(
+            each.name,
+            (),
+            each.default,
+            " ".join(each.description.split()),
+            stage="sample",
+            model=each.field,
+        )
+        for each in adjustable(config.sampling)
+    ]
+    return settings
 
 
 def find_setting(name: str, settings: Mapping[str, ControlSetting]) -> ControlSetting:

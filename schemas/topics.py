@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -99,7 +99,6 @@ def topic_specs(config: Config) -> tuple[TopicSpec, ...]:
         )
         for signal, spec in zip(Signal, telemetry, strict=True)
     )
-    shaped = [topics.names.of(signal) for signal in config.shape.signals]
     deadletter = TopicSpec(
         name=topics.names.deadletter,
         partitions=topics.partitions,
@@ -117,10 +116,42 @@ def topic_specs(config: Config) -> tuple[TopicSpec, ...]:
     return (
         *telemetry,
         *outs,
-        journal_spec(config, "shape", shaped),
+        *_sampling(config),
+        *_shaping(config),
         deadletter,
         *_records(config),
     )
+
+
+def _sampling(config: Config) -> Iterator[TopicSpec]:
+    """The log of decisions and the journals of the two stages that write and read it."""
+    if not config.sampling.enabled:
+        return
+    topics = config.topics
+    spans, decisions = topics.names.spans, topics.names.decisions
+    yield TopicSpec(
+        name=decisions,
+        partitions=topics.partitions,
+        replication_factor=topics.replication_factor,
+        retention_s=topics.decisions_retention,
+        cleanup_policy="delete",
+        timestamp_type="LogAppendTime",
+        max_message_bytes=topics.max_message,
+        key="none; the partition is that of the spans",
+        format="verdicts or a work order, binary columns (docs/records.md)",
+        description="What sampling decided, and which spans are to be passed on.",
+        # Partition n holds what was decided about partition n, and its copies go to n.
+        follows=(spans,),
+        exactly=True,
+    )
+    yield journal_spec(config, "sample", (spans,))
+    yield journal_spec(config, "emit", (spans, decisions))
+
+
+def _shaping(config: Config) -> Iterator[TopicSpec]:
+    shaped = [config.topics.names.of(signal) for signal in config.shaped]
+    if shaped:
+        yield journal_spec(config, "shape", shaped)
 
 
 def journal_spec(config: Config, stage: str, sources: Iterable[str]) -> TopicSpec:

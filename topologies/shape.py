@@ -22,7 +22,7 @@ __all__ = ["run", "stage"]
 def stage(config: Config) -> Stage:
     """The table of the worker."""
     names = config.topics.names
-    signals = {names.of(signal): signal for signal in config.shape.signals}
+    signals = {names.of(signal): signal for signal in config.shaped}
     max_bytes = config.kafka.producer.max_message
 
     def operators(topic: str, _partition: int, _partitions: int) -> tuple[Operator, ...]:

@@ -11,6 +11,7 @@ from schemas.errors import ConfigurationError
 __all__ = ["ALL", "expand"]
 
 ALL = "all"
+_SAMPLING = ("sample", "emit")
 
 
 def expand(names: Iterable[str], config: Config) -> tuple[str, ...]:
@@ -19,13 +20,22 @@ def expand(names: Iterable[str], config: Config) -> tuple[str, ...]:
     Raises ConfigurationError for a name that is no stage of this configuration.
     """
     exports = [f"export:{name}" for name in config.export.backends]
-    groups = {ALL: ["ingest", "shape", *exports], "export": exports}
+    sampling = _SAMPLING if config.sampling.enabled else ()
+    shape = ("shape",) if config.shaped else ()
+    groups = {ALL: ["ingest", *sampling, *shape, *exports], "export": exports}
     stages: dict[str, None] = {}
     for name in names:
         if name in groups:
             stages.update(dict.fromkeys(groups[name]))
         elif name in groups[ALL]:
             stages[name] = None
+        elif name in _SAMPLING:
+            raise ConfigurationError(f"{name!r} is a stage only with sampling.enabled: true")
+        elif name == "shape":
+            raise ConfigurationError(
+                "'shape' has nothing to do: shape.signals has traces alone, "
+                "and with sampling.enabled: true they are left to sampling"
+            )
         else:
             possible = [*groups, *groups[ALL]]
             guess = nearest(name, possible)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections.abc import Iterator
 from itertools import combinations
 
@@ -154,7 +155,7 @@ def _sampling_has_time(config: Config) -> Iterator[Problem]:
     topics, sampling = config.topics, config.sampling
     # From a message's arrival to the end of its order's work, one takeover by another process in
     # between; what is slower than that must not cost spans either, so several times as much.
-    longest = (
+    longest = math.ceil(
         sampling.decision_wait
         + sampling.decision_interval
         + sampling.order_interval

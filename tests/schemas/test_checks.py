@@ -52,6 +52,19 @@ def test_the_defaults_fit_together() -> None:
          "export.backends.b.signals: no signal would go to this backend"),
         ("export: {backends: {b: {tls: {enabled: true}}}}",
          "export.backends.b.endpoint: says http:// (plain text) although tls.enabled is true"),
+        ("sampling: {enabled: true}\ntopics: {retention: 90s, decisions_retention: 1d}",
+         "topics.retention: 90s is less than 4 times the 24s that sampling may need"),
+        ("sampling: {enabled: true, decision_wait: 1h, decision_memory: 1h}\n"
+         "topics: {retention: 4h}",
+         "topics.retention: 4h is less than 4 times the 3614s that"),
+        ("sampling: {enabled: true}\ntopics: {decisions_retention: 23h}",
+         "topics.decisions_retention: 23h is less than topics.retention, 1d"),
+        ("sampling: {enabled: true, decision_memory: 9s}",
+         "sampling.decision_memory: 9s is less than sampling.decision_wait, 10s"),
+        ("sampling: {enabled: true, order_max: 2MB}",
+         "sampling.order_max: 2000000 is more than kafka.producer.max_message, 1000000"),
+        ("sampling: {enabled: true, order_source_max: 65MiB}",
+         "sampling.order_source_max: 65MiB is more than runtime.lanes_max, 64MiB"),
     ],
 )  # fmt: skip
 def test_a_contradiction_is_named(text: str, said: str) -> None:
@@ -70,6 +83,7 @@ def test_a_contradiction_is_named(text: str, said: str) -> None:
         "sources: [{topic: a, signal: logs}]}",
         "ingest: {http: {enabled: false}}",
         "ingest: {inflight_max: 64MiB}",
+        "sampling: {decision_memory: 9s}\ntopics: {retention: 60s}",
     ],
 )
 def test_listeners_that_do_not_meet(text: str) -> None:

@@ -177,6 +177,39 @@ def test_names_and_values_that_can_be_set() -> None:
     assert known["shape.enabled.logs"].valid(None)
 
 
+def test_numbers_of_policies_can_be_set() -> None:
+    from schemas.config.load import load
+    from schemas.control import control_settings
+
+    known = control_settings(
+        load(
+            """
+            sampling:
+              enabled: true
+              policies:
+              - {name: slow, match: {latency: {min: 1s}}, probability: 0.5}
+              - {name: rest, budget: {bytes_per_second: 5MiB}}
+            """
+        )
+    )
+    size = known["sampling.rest.bytes_per_second"]
+    assert (size.default, size.shown(size.default)) == (5 << 20, "5MiB")
+    assert size.parse("1MB") == 1_000_000
+    probability = known["sampling.slow.probability"]
+    assert (probability.parse("0.25"), probability.parse("1")) == (0.25, 1)
+    for wrong, said in (
+        ("0", "greater than 0"), ("1.01", "less than or equal to 1"), ("x", "number"),
+        ("nan", ""), ("inf", ""), ("", "number"), ("true", "number"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigurationError, match=rf"sampling\.slow\.probability: '.*{said}"):
+            probability.parse(wrong)
+    # What lies on the topic is checked too: whoever wrote it may have had another configuration.
+    assert [probability.valid(v) for v in (None, 0.5, 1)] == [True] * 3
+    assert not any(probability.valid(v) for v in (0, 2, -1.0, True, "0.5", float("nan")))
+    assert known["emit.enabled"].stage == "emit"
+    assert "sample.enabled" not in control_settings(load(""))
+
+
 # --- the page ------------------------------------------------------------------------------
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from schemas.config import Config, TopicNames
+from schemas.config import Config, Shape, TopicNames
+from schemas.signals import Signal
 from schemas.topics import topic_specs
 
 
@@ -104,6 +105,21 @@ def test_age_does_not_eat_a_journal() -> None:
     assert "retention.ms" not in journal.settings()
     # Compaction leaves the last segment alone: a large one would be read and kept for long.
     assert int(journal.settings()["segment.bytes"]) <= 64 << 20
+
+
+def test_sampling_has_a_log_that_goes_with_the_spans() -> None:
+    config = Config.model_validate(
+        {"sampling": {"enabled": True}, "topics": {"decisions_retention": "5d"}}
+    )
+    specs = {spec.name: spec for spec in topic_specs(config)}
+    decisions = specs["sampling.decisions"]
+    assert (decisions.follows, decisions.exactly) == (("otlp_spans",), True)
+    assert decisions.settings()["retention.ms"] == str(5 * 86_400_000)
+    assert specs["journal.sample"].follows == ("otlp_spans",)
+    assert set(specs["journal.emit"].follows) >= {"sampling.decisions"}
+    assert specs["journal.shape"].follows == ("otlp_metrics", "otlp_logs")
+    alone = config.model_copy(update={"shape": Shape(signals=(Signal.TRACES,))})
+    assert "journal.shape" not in {spec.name for spec in topic_specs(alone)}
 
 
 @pytest.mark.parametrize(

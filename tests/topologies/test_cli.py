@@ -150,6 +150,19 @@ def test_stages() -> None:
         expand(["export:c"], config)
 
 
+def test_the_stages_of_sampling_are_there_where_it_is_enabled() -> None:
+    for name in ("sample", "emit"):
+        with pytest.raises(ConfigurationError, match=f"'{name}' .* sampling.enabled: true"):
+            expand([name], Config())
+    sampling = load("sampling: {enabled: true}")
+    assert expand(["all"], sampling) == ("ingest", "sample", "emit", "shape", "export:default")
+    assert expand(["emit", "sample"], sampling) == ("emit", "sample")
+    traces = load("sampling: {enabled: true}\nshape: {signals: [traces]}")
+    assert expand(["all"], traces) == ("ingest", "sample", "emit", "export:default")
+    with pytest.raises(ConfigurationError, match="'shape' has nothing to do"):
+        expand(["shape"], traces)
+
+
 def test_the_configuration_is_found(
     tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
