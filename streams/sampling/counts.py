@@ -138,8 +138,6 @@ class EmitCounts:
     """Of the records' values."""
     removed_offsets: int = 0
     """Of the source, that retention had removed: their spans are lost."""
-    damaged_orders: int = 0
-    """Orders whose range could not be read at all: nothing was sent for them."""
     unreadable_messages: int = 0
     """Of the source, that are no telemetry: ``sample`` has sent them to the dead letters."""
     oversized_spans: int = 0
