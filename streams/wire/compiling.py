@@ -3,7 +3,8 @@
 numba's own cache has two gaps for us: it notices changes only in the file of the outermost
 function, and it refuses a directory that it cannot write to. Here the directory is named by a
 fingerprint of all sources of the kernels, and one that is already filled may be read-only
-(an image built with the kernels inside, run on a read-only file system).
+(an image built with the kernels inside, run on a read-only file system). Kernels of
+``streams.sampling`` have a directory of their own: who changes them compiles only those again.
 
 The directory is the first of these that holds the kernels already or can be written to:
 ``$NUMBA_CACHE_DIR``, ``__pycache__`` beside this file, the user's cache directory. If there is
@@ -29,18 +30,35 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLoca
 __all__ = ["cache_directory", "inner", "kernel"]
 
 _PACKAGE = Path(__file__).parent
+_SAMPLING = _PACKAGE.parent / "sampling"
 _PREFIX = "otlp-streams-"
 SOURCES = (
-    *("compiling", "copying", "counting", "faults", "fields", "items"),
-    *("memory", "partition", "text", "tree", "walk"),
+    *("attributes", "compiling", "copying", "counting", "faults", "fields", "items"),
+    *("memory", "partition", "sampled", "text", "tracestate", "tree", "walk"),
 )
 """Modules of the engine whose code or tables are inside of kernels."""
 
 
+def sampling_sources() -> list[Path]:
+    """Modules of ``streams.sampling`` with kernels: those that import this one.
+
+    What such a kernel takes from another module of that package has to be of this kind, too.
+    """
+    return [
+        path for path in sorted(_SAMPLING.rglob("*.py")) if "wire.compiling" in path.read_text()
+    ]
+
+
+def _room(module: str) -> str:
+    return "sampling" if module.startswith("streams.sampling") else "wire"
+
+
 @cache
-def _fingerprint() -> str:
+def _fingerprint(room: str) -> str:
     sources = [_PACKAGE / f"{name}.py" for name in SOURCES]
     sources.append(_PACKAGE.parent.parent / "schemas" / "columns.py")
+    if room == "sampling":
+        sources += sampling_sources()
     digest = hashlib.sha256()
     for source in sources:
         digest.update(source.read_bytes())
@@ -54,9 +72,10 @@ def _bases() -> list[Path]:
 
 
 @cache
-def cache_directory() -> Path | None:
-    """Where machine code is kept, or None if no place can hold it."""
-    name = _PREFIX + _fingerprint()
+def cache_directory(room: str = "wire") -> Path | None:
+    """Where machine code of a package is kept, or None if no place can hold it."""
+    prefix = _PREFIX if room == "wire" else f"{_PREFIX}{room}-"
+    name = prefix + _fingerprint(room)
     for base in _bases():
         directory = base / name
         if directory.is_dir() and any(directory.glob("*.nbi")):
@@ -67,7 +86,7 @@ def cache_directory() -> Path | None:
             continue
         if os.access(directory, os.W_OK):
             if base == _PACKAGE / "__pycache__":
-                for old in base.glob(_PREFIX + "*"):
+                for old in base.glob(prefix + "[0-9a-f]*"):
                     if old != directory:
                         shutil.rmtree(old, ignore_errors=True)
             return directory
@@ -75,24 +94,25 @@ def cache_directory() -> Path | None:
 
 
 class _Locator(_CacheLocator):  # type: ignore[misc]
-    def __init__(self, py_file: str) -> None:
+    def __init__(self, py_file: str, room: str) -> None:
         self._py_file = py_file  # numba names it in warnings
+        self._room = room
 
     def ensure_cache_path(self) -> None:
         """The directory exists; a read-only one shows when it is written to."""
 
     def get_cache_path(self) -> str:
-        return str(cache_directory())
+        return str(cache_directory(self._room))
 
     def get_source_stamp(self) -> str:
-        return _fingerprint()
+        return _fingerprint(self._room)
 
     def get_disambiguator(self) -> str:
         return "kernel"
 
     @classmethod
     def from_function(cls, py_func: object, py_file: str) -> _Locator:
-        return cls(py_file)
+        return cls(py_file, _room(str(py_func.__module__)))
 
 
 class _CacheImpl(CompileResultCacheImpl):  # type: ignore[misc]
@@ -112,7 +132,7 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile an entry point: releases the GIL, machine code is kept."""
     dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
-    if cache_directory() is not None:
+    if cache_directory(_room(function.__module__)) is not None:
         dispatcher._cache = _KernelCache(function)
     return dispatcher
 

@@ -127,9 +127,13 @@ def write_gaps(a, nodes, gaps, node, target, w):
 
 
 @kernel
-def write(data, nodes, leaves, gaps, bounds, order, opened, sizes, out):
-    """Write all parts one after the other. Returns the number of bytes."""
+def write(data, source, nodes, leaves, gaps, bounds, order, opened, sizes, out):
+    """Write all parts one after the other: gaps are of ``data``, leaves of ``source``.
+
+    Returns the number of bytes.
+    """
     a = address_of(data)
+    items = address_of(source)
     target = address_of(out)
     w = np.int64(0)
     count = 0
@@ -164,7 +168,7 @@ def write(data, nodes, leaves, gaps, bounds, order, opened, sizes, out):
                     break
                 stop = np.int64(leaves[order[at], END])  # neighbours go in one copy
                 at += 1
-            copy_bytes(target, w, a, start, stop - start)
+            copy_bytes(target, w, items, start, stop - start)
             w += stop - start
     return w
 

@@ -20,12 +20,15 @@ __all__ = [
     "address_of",
     "copy_bytes",
     "high_bits64",
+    "load_f64",
     "load_i64",
     "load_u8",
     "load_u32",
     "load_u64",
     "load_u64_be",
     "mix",
+    "store_f64",
+    "store_i32",
     "store_i64",
     "store_u8",
 ]
@@ -95,6 +98,16 @@ def load_u64_be(typingctx: Any, base: Any, index: Any) -> Any:
 
 
 @intrinsic
+def load_f64(typingctx: Any, base: Any, index: Any) -> Any:
+    """Eight bytes, as a double."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return _load(builder, args, ir.DoubleType())
+
+    return types.float64(_I64, _I64), codegen
+
+
+@intrinsic
 def high_bits64(typingctx: Any, base: Any, index: Any) -> Any:
     """The high bits of 64 bytes as a mask in uint64: bit k is set if byte k is not ASCII."""
 
@@ -128,6 +141,31 @@ def store_i64(typingctx: Any, base: Any, slot: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(_I64, _I64, _I64), codegen
+
+
+@intrinsic
+def store_i32(typingctx: Any, base: Any, slot: Any, value: Any) -> Any:
+    """Set element ``slot`` of an int32 array."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        offset = builder.shl(args[1], ir.Constant(ir.IntType(64), 2))
+        word = builder.trunc(args[2], ir.IntType(32))
+        builder.store(word, _pointer(builder, args[0], offset, ir.IntType(32)))
+        return context.get_dummy_value()
+
+    return types.void(_I64, _I64, _I64), codegen
+
+
+@intrinsic
+def store_f64(typingctx: Any, base: Any, slot: Any, value: Any) -> Any:
+    """Set element ``slot`` of a float64 array."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        offset = builder.shl(args[1], ir.Constant(ir.IntType(64), 3))
+        builder.store(args[2], _pointer(builder, args[0], offset, ir.DoubleType()))
+        return context.get_dummy_value()
+
+    return types.void(_I64, _I64, types.float64), codegen
 
 
 @intrinsic

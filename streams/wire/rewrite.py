@@ -12,7 +12,7 @@ from streams.wire.copying import fit, plan, write
 from streams.wire.scan import Scan
 from streams.wire.scratch import scratch
 
-__all__ = ["Oversized", "merge", "select", "split", "split_by_size"]
+__all__ = ["Oversized", "check", "copy", "merge", "select", "split", "split_by_size"]
 
 
 class Oversized(NamedTuple):
@@ -26,7 +26,8 @@ class Oversized(NamedTuple):
     """Name of the span or the metric, or the log record's service."""
 
 
-def _check(data: bytes, scan: Scan) -> None:
+def check(data: bytes, scan: Scan) -> None:
+    """Raise ValueError if the scan is of another message, as far as the size can tell."""
     if len(data) != scan.size_bytes:
         raise ValueError(f"the scan is of {scan.size_bytes} bytes, not of these {len(data)}")
 
@@ -41,7 +42,7 @@ def split(
     and metrics with everything these carry, unknown fields included. Nodes without an item, and
     parts without one, do not appear. If all items go to one part, it is ``data`` itself.
     """
-    _check(data, scan)
+    check(data, scan)
     items = scan.items
     if part.shape != (items,):
         raise ValueError(f"part has the shape {part.shape}, the scan {items} items")
@@ -58,22 +59,36 @@ def split(
 def _copy(
     data: bytes, scan: Scan, part: NDArray[np.int32], partitions: int
 ) -> list[tuple[int, bytes]]:
-    """``split`` without its short cut: bytes that hold nothing but the items and envelopes."""
+    array = np.frombuffer(data, np.uint8)
+    array.flags.writeable = False
+    return copy(array, scan, part, partitions, array, scan.leaves)
+
+
+def copy(
+    array: NDArray[np.uint8],
+    scan: Scan,
+    part: NDArray[np.int32],
+    partitions: int,
+    source: NDArray[np.uint8],
+    leaves: NDArray[np.int32],
+) -> list[tuple[int, bytes]]:
+    """``split`` without its short cut: bytes that hold nothing but the items and envelopes.
+
+    Envelopes are those of the scan, of ``array``; items are the ``leaves``, ranges of ``source``.
+    """
     bounds = scratch.take("bounds", partitions + 2, np.int64)[: partitions + 2]
     part_bytes = scratch.take("part_bytes", partitions, np.int64)[:partitions]
-    order = scratch.take("order", scan.items, np.int32)
+    order = scratch.take("order", len(part), np.int32)
     # Each item opens at most the levels above it; a request is opened at most once an item.
-    openings = scan.items * scan.levels
+    openings = len(part) * scan.levels
     opened = scratch.take("opened", openings, np.int32)
     sizes = scratch.take("sizes", openings, np.int64)
-    nodes, leaves, gaps = scan.nodes, scan.leaves, scan.gaps
+    nodes, gaps = scan.nodes, scan.gaps
     if plan(nodes, leaves, gaps, part, bounds, order, opened, sizes, part_bytes) < 0:
         raise ValueError(f"part holds a number that is not below {partitions}")
     each: list[int] = part_bytes.tolist()
     out = scratch.take("out", sum(each), np.uint8)
-    array = np.frombuffer(data, np.uint8)
-    array.flags.writeable = False
-    write(array, nodes, leaves, gaps, bounds, order, opened, sizes, out)
+    write(array, source, nodes, leaves, gaps, bounds, order, opened, sizes, out)
     written = memoryview(out)  # type: ignore[arg-type]  # an array is a buffer
     result = []
     start = 0
@@ -89,7 +104,7 @@ def split_by_size(data: bytes, scan: Scan, max_bytes: int) -> tuple[list[bytes],
 
     Greedy in document order; nothing is done when ``data`` fits as it is.
     """
-    _check(data, scan)
+    check(data, scan)
     if len(data) <= max_bytes:
         return ([data] if scan.items else []), []
     part = np.empty(scan.items, np.int32)

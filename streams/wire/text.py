@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.wire.compiling import inner
-from streams.wire.memory import high_bits64, load_u8, load_u64, mix
+from streams.wire.compiling import inner, kernel
+from streams.wire.memory import address_of, high_bits64, load_u8, load_u64, mix
 
-__all__ = ["hash_bytes", "is_ascii", "utf8_error"]
+__all__ = ["hash64", "hash_bytes", "is_ascii", "utf8_error"]
 
 _HIGH = np.uint64(0x8080808080808080)
 _NONE = np.uint64(0)
@@ -98,3 +98,19 @@ def hash_bytes(a, p, end):
                 word |= np.uint64(load_u8(a, p + k)) << np.uint64(8 * k)
         h = mix(h ^ word, _LANE)
     return mix(h ^ _LENGTH, _SEED)
+
+
+@kernel
+def hash_array(data):
+    """``hash_bytes`` of a whole array."""
+    return hash_bytes(address_of(data), np.int64(0), np.int64(data.size))
+
+
+def hash64(data: bytes) -> int:
+    """64-bit hash of bytes: what ``name_hash``, ``service_hash`` and ``lookup`` give for a text.
+
+    Stable across processes and versions, not keyed: who chooses texts can make two collide.
+    """
+    array = np.frombuffer(data, np.uint8)
+    array.flags.writeable = False  # for numba another type, and another compilation
+    return int(hash_array(array))

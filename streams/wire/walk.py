@@ -23,6 +23,7 @@ __all__ = [
     "WORK_WORDS",
     "field_body",
     "key_value",
+    "skip_field",
     "skip_varint",
     "varint_value",
     "walk",
@@ -90,6 +91,27 @@ def field_body(a, p, end):
     if size > end - q:
         return fault(faults.LENGTH, p)
     return q | (size << 32)
+
+
+@inner
+def skip_field(a, p, end):
+    """Offset after the field at ``p``; for what ``scan`` has accepted, so that nothing is wrong.
+
+    If something is (the scan is of other bytes), ``end``: progress in any case, never beyond.
+    """
+    tag = load_u8(a, p)
+    wire_type = tag & 7
+    p += 1
+    while tag >= 0x80 and p < end:
+        tag = load_u8(a, p)
+        p += 1
+    if wire_type == 2:
+        body = field_body(a, p, end)
+        return (body & 0xFFFFFFFF) + (body >> 32) if body >= 0 else end
+    if wire_type == 0:
+        q = skip_varint(a, p, end)
+        return q if q >= 0 else end
+    return min(p + (8 if wire_type == 1 else 4), end)
 
 
 @inner
