@@ -14,6 +14,7 @@ from streams.edges.receivers import ReceiverMetrics
 from topologies.control.metrics import ControlMetrics
 from topologies.ingest.metrics import IngestMetrics
 from topologies.runtime.metrics import RuntimeMetrics
+from topologies.sampling import EmitMetrics, SampleMetrics
 from topologies.supervisor import SUPERVISOR_METRICS
 
 __all__ = ["Described", "catalogue", "to_markdown"]
@@ -23,6 +24,8 @@ _PARTS: tuple[tuple[str, Callable[[CollectorRegistry], object]], ...] = (
     ("Ingest", IngestMetrics),
     ("Host of every stage that reads Kafka", RuntimeMetrics),
     ("Control", ControlMetrics),
+    ("Sampling: sample", SampleMetrics),
+    ("Sampling: emit", EmitMetrics),
     ("Export", ExporterMetrics),
 )
 _SUFFIX = {"counter": "_total", "info": "_info"}
@@ -71,7 +74,7 @@ def _described(collectors: list[Collector] | list[CollectorRegistry]) -> Iterato
         for family in collector.collect():
             labels = tuple(declared) or tuple(getattr(family, "_labelnames", ()))
             if not labels and family.samples:
-                labels = tuple(family.samples[0].labels)
+                labels = tuple(label for label in family.samples[0].labels if label != "le")
             name = family.name + _SUFFIX.get(family.type, "")
             yield Described(name, family.type, labels, family.documentation)
 

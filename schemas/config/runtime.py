@@ -54,6 +54,8 @@ class Telemetry(Settings):
     """Least severe log line that is written."""
     log_format: Literal["auto", "console", "json"] = "auto"
     """json for machines, console for people; auto looks whether standard error is a terminal."""
+    sampling_keys_max: int = Field(default=200, ge=0, le=100_000)
+    """Sampling keys that metrics tell apart; all others are counted together as (other)."""
 
     @field_validator("endpoint")
     @classmethod

@@ -1,0 +1,192 @@
+"""What sampling counts, as Prometheus sees it: turned into metrics only when somebody scrapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from schemas.config import Sampling
+from streams.sampling.counts import EmitCounts, Histogram, SampleCounts
+
+from .targets import Targets
+
+__all__ = ["EmitMetrics", "SampleMetrics"]
+
+_PREFIX = "otlp_streams_sampling_"
+_SAMPLE = (
+    ("spans", "spans", "Spans taken, those of decided traces too."),
+    ("early_traces", "early_traces", "Decided before their wait was over: too many were open."),
+    ("invalid_spans", "invalid_spans", "Spans without valid ids: they go no further."),
+    ("wrong_partition_spans", "wrong_partition_spans",
+     "Spans that another partition is responsible for; sent there."),
+    ("returned_spans", "returned_spans",
+     "The same, but sent here by another partition, which counts others than we do; taken."),
+    ("timeless_traces", "timeless_traces", "Traces without a start or an end; latency 0."),
+    ("skewed_traces", "skewed_traces",
+     "Traces that end after their decision, or more than a day before: clocks are off."),
+    ("partition_changes", "partition_changes", "The spans' topic has got more partitions."),
+    ("orders", "orders", "Work orders written."),
+    ("order_bytes", "order_bytes", "Bytes of work orders."),
+    ("order_source_bytes", "order_source_bytes", "Bytes of spans that work orders are about."),
+    ("verdict_records", "verdict_records", "Records with verdicts written."),
+    ("verdict_bytes", "verdict_bytes", "Bytes of records with verdicts."),
+)  # fmt: skip
+"""Attribute of SampleCounts, metric, help."""
+_BY_POLICY = (
+    ("kept_traces", "kept_traces", "Traces kept."),
+    ("kept_spans", "kept_spans", "Spans of kept traces that had come when they were decided."),
+    ("kept_bytes", "kept_bytes", "Bytes of these spans."),
+    ("dropped_traces", "dropped_traces", "Traces dropped."),
+)
+_BY_VERDICT = (
+    (("late_kept_spans", "late_dropped_spans"), "late_spans",
+     "Spans that came after their trace's decision, and follow it."),
+    (("forgotten_kept", "forgotten_dropped"), "forgotten_traces",
+     "Decided traces forgotten before sampling.decision_memory was over: too many."),
+)  # fmt: skip
+"""Attributes for kept and dropped, metric, help."""
+_VERDICTS = ("kept", "dropped")
+_EMIT = (
+    ("orders", "emit_orders", "Work orders done."),
+    ("source_messages", "emit_source_messages", "Messages with spans read a second time."),
+    ("source_spans", "emit_source_spans", "Spans in them."),
+    ("source_bytes", "emit_source_bytes", "Their bytes."),
+    ("records", "emit_messages", "Messages sent on."),
+    ("bytes", "emit_bytes", "Bytes of messages sent on."),
+    ("removed_offsets", "lost_source_offsets",
+     "Offsets that retention had removed before emit could read them: their spans are lost."),
+    ("unreadable_messages", "unreadable_messages",
+     "Messages that are no telemetry, passed over: they are dead letters of sample."),
+    ("oversized_spans", "oversized_spans", "Kept spans larger than a message may be; left out."),
+)  # fmt: skip
+"""Attribute of EmitCounts, metric, help."""
+
+
+class SampleMetrics(Collector):
+    """Of the stage ``sample`` in this process."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        counts: SampleCounts | None = None,
+        targets: Targets | None = None,
+    ) -> None:
+        self._counts = SampleCounts() if counts is None else counts
+        self._targets = Targets(Sampling()) if targets is None else targets
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """Everything, family by family."""
+        counts = self._counts
+        yield from _plain(_SAMPLE, counts)
+        for attribute, name, text in _BY_POLICY:
+            family = CounterMetricFamily(_PREFIX + name, f"{text} By policy.", labels=("policy",))
+            for policy, value in sorted(getattr(counts, attribute).items()):
+                family.add_metric((policy,), value)
+            yield family
+        for attributes, name, text in _BY_VERDICT:
+            family = CounterMetricFamily(_PREFIX + name, text, labels=("verdict",))
+            for verdict, attribute in zip(_VERDICTS, attributes, strict=True):
+                family.add_metric((verdict,), getattr(counts, attribute))
+            yield family
+        yield self._keys()
+        yield from self._rates()
+        yield from self._partitions()
+        yield _seconds(
+            "end_to_decision_seconds",
+            "From a trace's last end to its decision, where clocks agree.",
+            counts.end_to_decision_ms,
+        )
+
+    def _keys(self) -> Metric:
+        family = CounterMetricFamily(
+            f"{_PREFIX}key_traces",
+            "Traces decided, by sampling key; (other): all beyond telemetry.sampling_keys_max.",
+            labels=("key", "verdict"),
+        )
+        for key, of_key in list(self._counts.keys.items()):
+            family.add_metric((key, "kept"), of_key.kept)
+            family.add_metric((key, "dropped"), of_key.dropped)
+        return family
+
+    def _rates(self) -> Iterator[Metric]:
+        labels = ("policy", "unit")
+        target = GaugeMetricFamily(
+            f"{_PREFIX}target_per_second",
+            "What a policy may keep a second, over the whole fleet: the same in every process.",
+            labels=labels,
+        )
+        spent = CounterMetricFamily(
+            f"{_PREFIX}spent",
+            "What was kept that counts against a policy's target; its rate over the fleet is "
+            "what stays below it.",
+            labels=labels,
+        )
+        for each in self._targets.now(self._counts):
+            target.add_metric((each.policy, each.unit), each.per_second)
+            spent.add_metric((each.policy, each.unit), each.spent)
+        yield from (target, spent)
+
+    def _partitions(self) -> Iterator[Metric]:
+        open_traces = GaugeMetricFamily(
+            f"{_PREFIX}open_traces", "Traces that are not decided yet.", labels=("partition",)
+        )
+        age = GaugeMetricFamily(
+            f"{_PREFIX}undecided_age_seconds",
+            "Age of the oldest message with a span that is not decided yet.",
+            labels=("partition",),
+        )
+        remembered = GaugeMetricFamily(
+            f"{_PREFIX}remembered_traces",
+            "Decided traces that late spans would follow.",
+            labels=("partition", "verdict"),
+        )
+        for number, state in sorted(self._counts.partitions.items()):
+            partition = str(number)
+            open_traces.add_metric((partition,), state.open_traces)
+            age.add_metric((partition,), state.oldest_undecided_ms / 1000)
+            remembered.add_metric((partition, "kept"), state.kept_remembered)
+            remembered.add_metric((partition, "dropped"), state.dropped_remembered)
+        yield from (open_traces, age, remembered)
+
+
+class EmitMetrics(Collector):
+    """Of the stage ``emit`` in this process."""
+
+    def __init__(self, registry: CollectorRegistry, counts: EmitCounts | None = None) -> None:
+        self._counts = EmitCounts() if counts is None else counts
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """Everything, family by family."""
+        yield from _plain(_EMIT, self._counts)
+        spans = CounterMetricFamily(
+            f"{_PREFIX}emit_spans", "Spans sent on. By policy.", labels=("policy",)
+        )
+        for policy, value in sorted(self._counts.spans.items()):
+            spans.add_metric((policy,), value)
+        yield spans
+
+
+def _plain(table: tuple[tuple[str, str, str], ...], counts: Any) -> Iterator[Metric]:
+    for attribute, name, text in table:
+        yield CounterMetricFamily(_PREFIX + name, text, value=getattr(counts, attribute))
+
+
+def _seconds(name: str, text: str, histogram: Histogram) -> Metric:
+    buckets, total = [], 0
+    for bound, count in zip((*histogram.bounds, None), histogram.buckets, strict=True):
+        total += count
+        buckets.append(("+Inf" if bound is None else str(bound / 1000), float(total)))
+    return HistogramMetricFamily(
+        _PREFIX + name, text, buckets=buckets, sum_value=histogram.total / 1000
+    )
