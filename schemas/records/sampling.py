@@ -16,8 +16,8 @@ from .base import VersionedRecord
 
 __all__ = [
     "BINARY", "DECIDED_GROUPS", "DECIDED_ROOTS", "DECIDED_TRACES", "EARLY", "ERROR", "KEPT",
-    "KEY_TEXT", "LAYOUT", "MAGIC", "MORE", "ORDERED_TRACES", "ColumnPlace", "Table",
-    "VerdictsHeader", "WorkOrderHeader",
+    "KEY_TEXT", "LAYOUT", "MAGIC", "MORE", "ORDERED_TRACES", "RAISED", "ColumnPlace",
+    "Table", "VerdictsHeader", "WorkOrderHeader",
 ]  # fmt: skip
 
 MAGIC = b"\x89OSR"
@@ -78,6 +78,9 @@ class VerdictsHeader(VersionedRecord):
     """How many there are."""
     policies: tuple[str, ...]
     """Names of the policies that the groups refer to."""
+    memory: tuple[tuple[float, ...], ...] = ()
+    """What each policy has to remember beside its keys, after this step; one entry for each of
+    ``policies``, or none at all."""
     key_fields: tuple[str, ...] = ()
     """What the sampling key consists of."""
     columns: tuple[ColumnPlace, ...]
@@ -138,12 +141,18 @@ DECIDED_TRACES: Table = (
 DECIDED_GROUPS: Table = (
     Column("group_policy", "i4", "place of the policy's name in `policies`"),
     Column("group_key", "u8", "hash of the sampling key"),
-    Column("group_threshold", "u8", "rejection threshold, 56 bits; 2^64 - 1: not known"),
-    Column("group_probability", "f8", "the probability aimed at; NaN: not known"),
+    Column("group_share", "u8", "hash of policy, key and class: whose part of a budget it is"),
+    Column("group_threshold", "u8", "rejection threshold; 2^56: none is kept, 2^64 - 1: not known"),
+    Column("group_probability", "f8", "that the threshold stands for; NaN: not known"),
     Column("group_text_stop", "i4", "offset in `key_text` after its key"),
 )
 
 DECIDED_ROOTS: Table = (Column("root_operation", "u8", "hash of a root span's name"),)
+
+RAISED: Table = (
+    Column("raised_trace", "i4", "row of a kept trace that came with a greater threshold"),
+    Column("raised_threshold", "u8", "which it keeps, instead of its group's"),
+)
 
 KEY_TEXT: Table = (
     Column(
@@ -159,7 +168,7 @@ ORDERED_TRACES: Table = (
 )
 
 BINARY: tuple[tuple[str, type[VersionedRecord], tuple[Table, ...]], ...] = (
-    ("Verdicts", VerdictsHeader, (DECIDED_TRACES, DECIDED_GROUPS, DECIDED_ROOTS, KEY_TEXT)),
+    ("Verdicts", VerdictsHeader, (DECIDED_TRACES, DECIDED_GROUPS, DECIDED_ROOTS, RAISED, KEY_TEXT)),
     ("WorkOrder", WorkOrderHeader, (ORDERED_TRACES,)),
 )
 """Name, header and tables of each kind."""

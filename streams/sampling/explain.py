@@ -37,9 +37,9 @@ class TraceVerdict(NamedTuple):
     key_hash: int
     key_fields: tuple[str, ...]
     probability: float | None
-    """That it was kept with, or would have been; None: not known."""
+    """That traces like it were kept with; None: not known."""
     threshold: int | None
-    """56 bits; None: not known, ``th`` was removed."""
+    """56 bits, ``consistent.MAX``: none is kept; None: not known, ``th`` was removed."""
     duration_ms: float
     spans: int
     """That had come when it was decided."""
@@ -93,7 +93,7 @@ def verdict_of(record: VerdictRecord, trace_id: bytes, offset: int = -1) -> Trac
     if row is None:
         return None
     group = int(traces.group[row])
-    key, threshold = int(groups.key[group]), int(groups.threshold[group])
+    key, threshold = int(groups.key[group]), int(record.thresholds[row])
     probability = float(groups.probability[group])
     return TraceVerdict(
         offset=offset,

@@ -24,15 +24,18 @@ from schemas.records.sampling import (
     KEY_TEXT,
     MORE,
     ORDERED_TRACES,
+    RAISED,
     Table,
     VerdictsHeader,
     WorkOrderHeader,
 )
 
 from .packing import kind_of, pack, read_table, unpack
+from .step import Decided, Memory
 
 __all__ = [
-    "DecidedGroups", "DecidedTraces", "OrderedTraces", "VerdictRecord", "WorkOrder", "decode",
+    "DecidedGroups", "DecidedTraces", "OrderedTraces", "Raised", "VerdictRecord", "WorkOrder",
+    "decode",
 ]  # fmt: skip
 
 
@@ -73,12 +76,22 @@ class DecidedGroups(NamedTuple):
     """Index into ``VerdictRecord.policies``."""
     key: NDArray[np.uint64]
     """Hash of the sampling key."""
+    share: NDArray[np.uint64]
+    """Hash of policy, key and class."""
     threshold: NDArray[np.uint64]
-    """56 bits; ``consistent.UNKNOWN``: the probability is not known."""
+    """56 bits; ``consistent.MAX``: none is kept, ``UNKNOWN``: the probability is not known."""
     probability: NDArray[np.float64]
-    """That was aimed at; NaN: not known."""
+    """That ``threshold`` stands for; NaN: not known."""
     text_stop: NDArray[np.int32]
     """Offset in the record's ``key_text`` after the readable key."""
+
+
+class Raised(NamedTuple):
+    """Kept traces that came with a greater threshold than their group's, and keep it."""
+
+    trace: NDArray[np.int32]
+    """Row of the traces."""
+    threshold: NDArray[np.uint64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +106,33 @@ class VerdictRecord:
     groups: DecidedGroups
     roots: NDArray[np.uint64]
     """Name hashes of root operations."""
+    raised: Raised
+    memory: Memory = ()
+    """What each of the policies remembers after this step."""
     key_text: bytes = b""
     key_fields: tuple[str, ...] = ()
     part: int = 0
     parts: int = 1
+
+    @property
+    def thresholds(self) -> NDArray[np.uint64]:
+        """Of each trace: its group's, or its own where that is greater."""
+        threshold = self.groups.threshold[self.traces.group]
+        threshold[self.raised.trace] = self.raised.threshold
+        return threshold
+
+    @property
+    def decided(self) -> Decided:
+        """What a ``Decider`` learns from."""
+        traces, groups = self.traces, self.groups
+        known = traces.root >= 0
+        operations = np.zeros(len(known), np.uint64)
+        operations[known] = self.roots[traces.root[known]]
+        return Decided(
+            self.decided_ms, self.policies, self.memory, groups.policy, groups.key, groups.share,
+            traces.group, traces.kept, traces.error, traces.duration_ms, traces.spans,
+            traces.bytes, operations, traces.root_lag_ms,
+        )  # fmt: skip
 
     @cached_property
     def key_texts(self) -> dict[int, str]:
@@ -118,6 +154,7 @@ class VerdictRecord:
             part=self.part,
             parts=self.parts,
             policies=self.policies,
+            memory=self.memory,
             key_fields=self.key_fields,
             columns=(),
         )
@@ -125,6 +162,7 @@ class VerdictRecord:
             **_named(DECIDED_TRACES, self.traces),
             **_named(DECIDED_GROUPS, self.groups),
             **_named(DECIDED_ROOTS, (self.roots,)),
+            **_named(RAISED, self.raised),
             **_named(KEY_TEXT, (np.frombuffer(self.key_text, np.uint8),)),
         }
         return pack(header, columns)
@@ -202,9 +240,13 @@ def _verdicts(header: VerdictsHeader, value: bytes, text: bytes) -> VerdictRecor
     traces = DecidedTraces(*read_table(columns, DECIDED_TRACES))
     groups = DecidedGroups(*read_table(columns, DECIDED_GROUPS))
     (roots,) = read_table(columns, DECIDED_ROOTS)
+    raised = Raised(*read_table(columns, RAISED))
     (key_text,) = read_table(columns, KEY_TEXT)
     _within("group", traces.group, 0, len(groups.policy))
     _within("root", traces.root, -1, len(roots))
+    _within("raised_trace", raised.trace, 0, len(traces.group))
+    if len(header.memory) not in (0, len(header.policies)):
+        raise MalformedRecord(f"memory of {len(header.memory)} policies")
     _within("group_policy", groups.policy, 0, len(header.policies))
     stops = groups.text_stop
     _within("group_text_stop", stops, 0, len(key_text) + 1)
@@ -213,7 +255,7 @@ def _verdicts(header: VerdictsHeader, value: bytes, text: bytes) -> VerdictRecor
     _parts(header.part, header.parts)
     return VerdictRecord(
         header.topic, header.partition, header.decided_ms, header.policies, traces, groups, roots,
-        key_text.tobytes(), header.key_fields, header.part, header.parts,
+        raised, header.memory, key_text.tobytes(), header.key_fields, header.part, header.parts,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from streams.sampling.records import (
     DecidedGroups,
     DecidedTraces,
     OrderedTraces,
+    Raised,
     VerdictRecord,
     WorkOrder,
     decode,
@@ -42,10 +43,12 @@ def verdicts(
         ),
         DecidedGroups(
             np.array([1, 0], np.int32), np.array([101, 102], np.uint64),
-            np.array([HALF, consistent.UNKNOWN], np.uint64), np.array([0.5, np.nan]),
+            np.array([1, 2], np.uint64), np.array([HALF, consistent.UNKNOWN], np.uint64),
+            np.array([0.5, np.nan]),
             np.cumsum([len(each) for each in encoded]).astype(np.int32),
         ),
-        np.empty(0, np.uint64), b"".join(encoded), ("service",),
+        np.empty(0, np.uint64), Raised(np.empty(0, np.int32), np.empty(0, np.uint64)), (),
+        b"".join(encoded), ("service",),
     )  # fmt: skip
     found = decode(record.encode())
     assert isinstance(found, VerdictRecord)

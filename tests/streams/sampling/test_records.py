@@ -25,6 +25,7 @@ from schemas.records.sampling import (
     MAGIC,
     MORE,
     ORDERED_TRACES,
+    RAISED,
     VerdictsHeader,
 )
 from streams.sampling.packing import pack
@@ -32,6 +33,7 @@ from streams.sampling.records import (
     DecidedGroups,
     DecidedTraces,
     OrderedTraces,
+    Raised,
     VerdictRecord,
     WorkOrder,
     decode,
@@ -61,16 +63,22 @@ def verdicts(draw: st.DrawFn) -> VerdictRecord:
     stops = np.cumsum([len(each) for each in encoded]).astype(np.int32)
     bounds = {
         "group": (0, groups - 1), "root": (-1, roots - 1), "group_policy": (0, len(policies) - 1),
+        "raised_trace": (0, 0),
     }  # fmt: skip
     size = draw(st.integers(0, 5))
     traces = DecidedTraces(*(column(draw, c, size, bounds.get(c.name)) for c in DECIDED_TRACES))
     table = [column(draw, c, groups, bounds.get(c.name)) for c in DECIDED_GROUPS[:-1]]
     parts = draw(st.integers(1, 5))
+    many = draw(st.integers(0, 2)) if size else 0
+    raised = Raised(*(column(draw, c, many, bounds.get(c.name) or (0, 2**63)) for c in RAISED))
+    numbers = st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=3).map(tuple)
+    memory = draw(st.lists(numbers, min_size=len(policies), max_size=len(policies)))
     return VerdictRecord(
         draw(st.text(max_size=20)), draw(st.integers(0, 2**31)), draw(I64), policies, traces,
         DecidedGroups(*table, stops),
         np.array(draw(st.lists(U64, min_size=roots, max_size=roots)), np.uint64),
-        b"".join(encoded), draw(NAMES), draw(st.integers(0, parts - 1)), parts,
+        raised, tuple(memory), b"".join(encoded), draw(NAMES),
+        draw(st.integers(0, parts - 1)), parts,
     )  # fmt: skip
 
 
@@ -92,7 +100,7 @@ def plain(record: object) -> object:
     """Something that can be compared: arrays as their type and bytes, so that NaN is NaN."""
     if isinstance(record, np.ndarray):
         return record.dtype.str, record.tobytes()
-    if isinstance(record, DecidedTraces | DecidedGroups | OrderedTraces):
+    if isinstance(record, DecidedTraces | DecidedGroups | Raised | OrderedTraces):
         return [plain(each) for each in record]
     if isinstance(record, VerdictRecord | WorkOrder):
         return {name: plain(value) for name, value in vars(record).items()}
@@ -172,10 +180,11 @@ VERDICTS = VerdictRecord(
         np.array([-1, 20], np.int64),
     ),
     DecidedGroups(
-        np.array([1, 0], np.int32), np.array([11, 12], np.uint64),
+        np.array([1, 0], np.int32), np.array([11, 12], np.uint64), np.array([21, 22], np.uint64),
         np.array([0, 1 << 55], np.uint64), np.array([1.0, 0.5]), np.array([2, 2], np.int32),
     ),
-    np.array([99], np.uint64), b"k1",
+    np.array([99], np.uint64), Raised(np.array([0], np.int32), np.array([1 << 52], np.uint64)),
+    ((0.1, 3.0), ()), b"k1",
 )  # fmt: skip
 
 
@@ -186,6 +195,9 @@ def test_flags_and_keys_are_read_out() -> None:
     assert back.traces.early.tolist() == [False, True]
     assert back.traces.error.tolist() == [False, True]
     assert back.key_texts == {11: "k1"}
+    assert back.thresholds.tolist() == [1 << 52, 0]
+    assert back.decided.root_operation.tolist() == [0, 99]
+    assert back.decided.memory == ((0.1, 3.0), ())
     order = decode(ORDER.encode())
     assert isinstance(order, WorkOrder)
     assert order.traces.more.tolist() == [False, True]
@@ -243,8 +255,9 @@ def test_a_newer_version_is_refused_whatever_else_it_says() -> None:
         (ORDER, {"columns": [{"name": "policy", "dtype": "u1", "size": 40}]}, "trace_id_high"),
         (ORDER, {"columns": [{"name": "policy", "dtype": "u8", "size": 39}]}, "has 39 bytes"),
         (ORDER, {"columns": [{"name": "policy", "dtype": "u1", "size": 99}]}, "ends within"),
-        (VERDICTS, {"policies": ["one"]}, "group_policy points outside"),
+        (VERDICTS, {"policies": ["one"], "memory": []}, "group_policy points outside"),
         (VERDICTS, {"partition": None}, "partition"),
+        (VERDICTS, {"memory": [[1.0]]}, "memory of 1 policies"),
     ],
 )
 def test_what_is_wrong_is_said(
@@ -259,6 +272,8 @@ def test_what_is_wrong_is_said(
     [
         ("group", [0, 2], "group points outside"),
         ("root", [0, 1], "root points outside"),
+        ("raised_trace", [2], "raised_trace points outside"),
+        ("raised_threshold", [1, 2], "raised_threshold has 2 rows"),
         ("spans", [1, 2, 3], "spans has 3 rows"),
         ("flags", [0, 256], "flags holds what is no u1"),
         ("flags", [0.0, 1.0], "flags holds what is no u1"),
