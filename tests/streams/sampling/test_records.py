@@ -288,6 +288,7 @@ def test_columns_that_contradict_each_other_are_refused(
         VERDICTS.traces,
         VERDICTS.groups,
         (VERDICTS.roots,),
+        VERDICTS.raised,
         (np.frombuffer(b"k1", np.uint8),),
     ]
     columns = {
