@@ -17,7 +17,12 @@ from streams.wire.lookup import (
     lookup,
     service_hash,
 )
-from streams.wire.partition import Partitioner, partition_by_resource, partition_by_trace
+from streams.wire.partition import (
+    Partitioner,
+    partition_by_resource,
+    partition_by_trace,
+    partition_of_trace,
+)
 from streams.wire.rewrite import Oversized, merge, select, split, split_by_size
 from streams.wire.sampled import Sampled, sampled
 from streams.wire.scan import (
@@ -56,6 +61,7 @@ __all__ = [
     "merge",
     "partition_by_resource",
     "partition_by_trace",
+    "partition_of_trace",
     "sampled",
     "scan",
     "scan_logs",

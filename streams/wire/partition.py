@@ -22,7 +22,12 @@ from numpy.typing import NDArray
 from streams.wire.compiling import inner, kernel
 from streams.wire.scan import LogScan, Scan, SpanScan
 
-__all__ = ["Partitioner", "partition_by_resource", "partition_by_trace"]
+__all__ = [
+    "Partitioner",
+    "partition_by_resource",
+    "partition_by_trace",
+    "partition_of_trace",
+]
 
 Partitioner = Literal["fnv1a", "murmur2"]
 
@@ -163,3 +168,14 @@ def partition_by_resource(
     out = np.empty(scan.items, np.int32)
     by_resource(scan.resource_hash, scan.resource, scan.valid, partitions, murmur, out)
     return out
+
+
+def partition_of_trace(trace_id: bytes, partitions: int, partitioner: Partitioner = "fnv1a") -> int:
+    """Partition of one trace id of 16 bytes, as :func:`partition_by_trace` has it."""
+    if len(trace_id) != 16:
+        raise ValueError(f"a trace id has 16 bytes, not {len(trace_id)}")
+    halves = np.frombuffer(trace_id, ">u8").astype(np.uint64)
+    out = np.empty(1, np.int32)
+    valid = np.ones(1, np.bool_)
+    by_trace(halves[:1], halves[1:], valid, partitions, _check(partitions, partitioner), out)
+    return int(out[0])

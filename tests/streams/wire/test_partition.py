@@ -55,6 +55,7 @@ def test_by_trace(partitioner: wire.Partitioner) -> None:
         assert found.tolist() == [
             expected(trace_id.hex().encode(), partitions, partitioner) for trace_id in ids
         ]
+        assert wire.partition_of_trace(ids[7], partitions, partitioner) == found[7]
 
 
 @pytest.mark.parametrize("partitioner", ["fnv1a", "murmur2"])
@@ -92,6 +93,8 @@ def test_wrong_arguments_are_refused() -> None:
     scan = wire.scan_traces(b"")
     with pytest.raises(ValueError, match="at least 1"):
         wire.partition_by_trace(scan, 0)
+    with pytest.raises(ValueError, match="16 bytes, not 15"):
+        wire.partition_of_trace(b"x" * 15, 1)
     with pytest.raises(ValueError, match="fnv1a or murmur2"):
         wire.partition_by_trace(scan, 1, "crc32")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="by resource"):
