@@ -1,0 +1,217 @@
+"""Rows of kept traces: what kernels do with them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streams.sampling.memory import store_u32, store_u64
+from streams.sampling.rows import COUNT, OWN, SEED, find, hash_id, insert, remove, row_at
+from streams.wire.compiling import inner, kernel
+from streams.wire.memory import load_i64, load_u32, load_u64, store_i64
+
+__all__ = [
+    "ACTIVE",
+    "ACTIVE_COUNT",
+    "CLOCK",
+    "FORGOTTEN",
+    "MEMORY",
+    "MOST",
+    "ORDERED",
+    "WIDTH_BYTES",
+    "activate_all",
+    "add",
+    "decision",
+    "find_kept",
+    "forget",
+    "list_all",
+    "list_overlapping",
+    "note",
+    "retire",
+]
+
+_OLDEST, _NEWEST, ACTIVE, ACTIVE_COUNT = range(OWN, OWN + 4)
+ORDERED, CLOCK, MEMORY, MOST, FORGOTTEN = range(OWN + 4, OWN + 9)
+
+# A row. It is in one queue by the time of its decision; the active ones are in a list, too.
+_POLICY, _THRESHOLD, _FIRST, _LAST, _ADDED, _NEXT, _IS_ACTIVE = 20, 24, 32, 40, 48, 56, 60
+WIDTH_BYTES = 64
+
+
+@inner
+def find_kept(state, high, low):
+    """Row of a kept trace, -1: it is none."""
+    if load_i64(state, COUNT) == 0:
+        return np.int64(-1)
+    return find(state, hash_id(load_i64(state, SEED), high, low), high, low)
+
+
+@inner
+def note(state, row, first, last):
+    """Spans of a kept trace are in messages ``first`` to ``last``."""
+    if last < load_i64(state, ORDERED):
+        return
+    at = row_at(state, row)
+    if load_u32(at, _IS_ACTIVE) == 0:
+        count = load_i64(state, ACTIVE_COUNT)
+        store_u32(load_i64(state, ACTIVE), 4 * count, row)
+        store_i64(state, ACTIVE_COUNT, count + 1)
+        store_u32(at, _IS_ACTIVE, 1)
+        store_i64(at, _FIRST >> 3, first)
+        store_i64(at, _LAST >> 3, last)
+        return
+    store_i64(at, _FIRST >> 3, min(first, load_i64(at, _FIRST >> 3)))
+    store_i64(at, _LAST >> 3, max(last, load_i64(at, _LAST >> 3)))
+
+
+@inner
+def _queue(state, row, now):
+    at = row_at(state, row)
+    store_i64(at, _ADDED >> 3, now)
+    store_u32(at, _NEXT, 0)
+    newest = load_i64(state, _NEWEST)
+    if newest == 0:
+        store_i64(state, _OLDEST, row + 1)
+    else:
+        store_u32(row_at(state, newest - 1), _NEXT, row + 1)
+    store_i64(state, _NEWEST, row + 1)
+
+
+@inner
+def _forget_until(state, horizon, most):
+    """Forget who was added up to ``horizon``, then the oldest until ``most`` are inactive.
+
+    Active ones stay, as if they had been decided now.
+    """
+    over = np.int64(0)
+    for _ in range(load_i64(state, COUNT)):
+        row = load_i64(state, _OLDEST) - 1
+        at = row_at(state, row)
+        expired = load_i64(at, _ADDED >> 3) <= horizon
+        excess = load_i64(state, COUNT) - load_i64(state, ACTIVE_COUNT) > most
+        if not expired and not excess:
+            break
+        following = load_u32(at, _NEXT)
+        store_i64(state, _OLDEST, following)
+        if following == 0:
+            store_i64(state, _NEWEST, 0)
+        if load_u32(at, _IS_ACTIVE) != 0:
+            _queue(state, row, load_i64(state, CLOCK))
+            continue
+        remove(state, row)
+        over += not expired
+    store_i64(state, FORGOTTEN, load_i64(state, FORGOTTEN) + over)
+
+
+@kernel
+def forget(state, now):
+    """Forget what is older than the memory, or too much."""
+    store_i64(state, CLOCK, max(now, load_i64(state, CLOCK)))
+    horizon = load_i64(state, CLOCK) - load_i64(state, MEMORY)
+    _forget_until(state, horizon, load_i64(state, MOST))
+
+
+@kernel
+def add(state, high, low, threshold, policy, first, last, added):
+    """Remember traces; those that are known keep what was decided. ``last`` -1: not known."""
+    seed = load_i64(state, SEED)
+    clock = load_i64(state, CLOCK)
+    for i in range(len(high)):
+        hashed = hash_id(seed, high[i], low[i])
+        row = find(state, hashed, high[i], low[i])
+        if row < 0:
+            row = insert(state, hashed, high[i], low[i])
+            at = row_at(state, row)
+            store_u64(at, _THRESHOLD, threshold[i])
+            store_u32(at, _POLICY, np.int64(policy[i]))
+            store_i64(at, _FIRST >> 3, np.int64(-1))
+            store_i64(at, _LAST >> 3, np.int64(-1))
+            store_u32(at, _IS_ACTIVE, 0)
+            clock = max(clock, added[i])
+            _queue(state, row, clock)
+        if last[i] >= 0:
+            note(state, row, first[i], last[i])
+    store_i64(state, CLOCK, clock)
+
+
+@inner
+def _copy_decision(at, n, high, low, threshold, policy):
+    high[n] = load_u64(at, 0)
+    low[n] = load_u64(at, 8)
+    threshold[n] = load_u64(at, _THRESHOLD)
+    policy[n] = np.int32(np.uint32(load_u32(at, _POLICY)))
+
+
+@kernel
+def decision(state, high, low, threshold, policy):
+    """Copy what was decided about a trace; False: it is not known."""
+    row = find_kept(state, high, low)
+    if row >= 0:
+        ids = np.empty(2, np.uint64)
+        _copy_decision(row_at(state, row), 0, ids, ids, threshold, policy)
+    return row >= 0
+
+
+@kernel
+def list_overlapping(state, start, stop, high, low, threshold, policy):
+    """Copy active traces that have messages in ``[start, stop)``; how many they are."""
+    n = 0
+    active = load_i64(state, ACTIVE)
+    for k in range(load_i64(state, ACTIVE_COUNT)):
+        at = row_at(state, load_u32(active, 4 * k))
+        if load_i64(at, _FIRST >> 3) < stop and load_i64(at, _LAST >> 3) >= start:
+            _copy_decision(at, n, high, low, threshold, policy)
+            n += 1
+    return n
+
+
+@kernel
+def retire(state, stop):
+    """Orders up to ``stop`` are written: what ends before is inactive, the rest begins there."""
+    if stop <= load_i64(state, ORDERED):
+        return
+    store_i64(state, ORDERED, stop)
+    active = load_i64(state, ACTIVE)
+    left = 0
+    for k in range(load_i64(state, ACTIVE_COUNT)):
+        row = load_u32(active, 4 * k)
+        at = row_at(state, row)
+        if load_i64(at, _LAST >> 3) < stop:
+            store_u32(at, _IS_ACTIVE, 0)
+            continue
+        store_i64(at, _FIRST >> 3, max(stop, load_i64(at, _FIRST >> 3)))
+        store_u32(active, 4 * left, row)
+        left += 1
+    store_i64(state, ACTIVE_COUNT, left)
+
+
+@kernel
+def list_all(state, high, low, threshold, policy, first, last, added, active):
+    """Copy all traces in the order of their decisions; active ones' numbers in that order."""
+    numbers = np.empty(len(high), np.int64)
+    link = load_i64(state, _OLDEST)
+    n = 0
+    while link != 0:
+        at = row_at(state, link - 1)
+        _copy_decision(at, n, high, low, threshold, policy)
+        is_active = load_u32(at, _IS_ACTIVE) != 0
+        first[n] = load_i64(at, _FIRST >> 3) if is_active else -1
+        last[n] = load_i64(at, _LAST >> 3) if is_active else -1
+        added[n] = load_i64(at, _ADDED >> 3)
+        numbers[n] = link - 1
+        link = load_u32(at, _NEXT)
+        n += 1
+    place = np.empty(numbers.max() + 1 if n else 0, np.uint32)
+    for k in range(n):
+        place[numbers[k]] = k
+    for k in range(load_i64(state, ACTIVE_COUNT)):
+        active[k] = place[load_u32(load_i64(state, ACTIVE), 4 * k)]
+
+
+@kernel
+def activate_all(state, high, low, active, first, last):
+    """Make traces active, in this order; all are in the table."""
+    seed = load_i64(state, SEED)
+    for k in range(len(active)):
+        i = active[k]
+        row = find(state, hash_id(seed, high[i], low[i]), high[i], low[i])
+        note(state, row, first[i], last[i])
