@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,9 +33,17 @@ def demo(  # noqa: PLR0917 - typer calls it by name
         list[str] | None,
         typer.Option(
             metavar="KIND:SERVICE@START+DURATION",
-            help="A fault in every lap, as with replay: errors:ts-order-service@10s+20s.",
+            help="A fault in every lap, as with replay: errors:ts-order-service@10s+20s. "
+            "Default: more traffic, failures, slow requests. ``none`` for the recording as it is.",
         ),
     ] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Write what was put in, and into which traces: JSON lines."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the faults and of fresh ids.")] = 1,
     any_ports: Annotated[
         bool, typer.Option("--any-ports", help="Free ports even where the usual ones are free.")
     ] = False,
@@ -42,17 +51,18 @@ def demo(  # noqa: PLR0917 - typer calls it by name
 ) -> None:
     """Start Kafka, every stage and a backend on this machine, and let real telemetry flow.
 
-    Ends with a comparison of what was sent, acknowledged and exported; exit 1 if they differ.
+    Traces are sampled to a budget, unless the configuration says otherwise. Ends with a
+    comparison of what was sent, acknowledged, decided and exported; exit 1 if something is off.
     """
     import asyncio
 
-    from topologies.demo import Settings, run
+    from topologies.demo import FAULTS, Settings, Source, run
     from topologies.replay import Pace
 
+    faults = () if inject == ["none"] else tuple(inject or FAULTS)
     settings = Settings(
         seconds=seconds,
-        pace=Pace.parse(speed, rate),
-        injections=tuple(inject or ()),
+        source=Source(Pace.parse(speed, rate), faults, seed, truth),
         config=config,
         any_ports=any_ports,
         as_json=as_json,

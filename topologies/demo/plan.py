@@ -13,10 +13,24 @@ from schemas.config import Config, split_endpoint
 from topologies.boot import boot, read_config
 from topologies.localkafka.probe import free_ports, is_free
 
-__all__ = ["Plan", "plan"]
+__all__ = ["PARTITIONS", "SAMPLING", "Plan", "plan"]
 
 _HOST = "127.0.0.1"
 _PORT_NAMES = ("kafka", "grpc", "http", "admin", "backend")
+
+PARTITIONS = 4
+"""Where the user does not say how many: two processors have enough to do with these."""
+SAMPLING: Mapping[str, Any] = {
+    "enabled": True,
+    "decision_wait": "5s",
+    "policies": [
+        {"name": "errors", "match": {"status": "error"}, "always": True},
+        {"name": "slow", "match": {"latency": {"min": "2s"}}, "always": True},
+        {"name": "fair-share", "budget": {"traces_per_second": 10}},
+    ],
+}
+"""Where the user says nothing about sampling: all that failed or was slow, and of the rest as
+much of every operation as the budget of ten traces a second allows."""
 
 
 class Plan(NamedTuple):
@@ -34,6 +48,11 @@ class Plan(NamedTuple):
     def brokers(self) -> str:
         """``host:port`` of Kafka."""
         return f"{_HOST}:{self.ports['kafka']}"
+
+    @property
+    def grpc(self) -> str:
+        """``host:port`` where OTLP/gRPC is taken."""
+        return f"{_HOST}:{self.ports['grpc']}"
 
     @property
     def admin(self) -> str:
@@ -61,6 +80,8 @@ def plan(file: Path | None, directory: Path, *, any_ports: bool = False) -> Plan
         "brokers": [f"{_HOST}:{ports['kafka']}"],
     }
     merged["export"] = {"backends": {"demo": _backend(ports)}}
+    merged.setdefault("sampling", SAMPLING)
+    merged["topics"].setdefault("partitions", PARTITIONS)
     written = directory / "otlp-streams.yaml"
     written.write_text(json.dumps(merged, indent=2, default=str))  # JSON is YAML
     booted = boot(written)

@@ -2,8 +2,8 @@
 
 1. the backend listens; Kafka starts; topics are created
 2. the stages start under a supervisor and become ready
-3. the excerpt is replayed in laps, each with fresh ids, now
-4. sending stops; what was acknowledged arrives, within ``DRAIN_S``
+3. the excerpt is replayed in laps with faults in them, each with fresh ids, now
+4. sending stops; what was acknowledged is decided and arrives, within ``DRAIN_S``
 5. stages end by SIGTERM, then the backend, then Kafka; its data are discarded
 
 Whatever ends it early, Ctrl-C or an error, undoes what had been done, in the reverse order.
@@ -21,30 +21,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO, TypeVar
 
-import numpy as np
-
-from schemas.config import Backend, Retry
 from schemas.errors import OtlpStreamsError
-from schemas.signals import Signal
 from schemas.topics import topic_specs
-from streams.edges.exporters import Exported
 from streams.edges.platform import configure_logs
-from topologies.demo_data import FILES
 from topologies.kafka import create_topics
 from topologies.localkafka import LocalKafka
-from topologies.replay import Pace, Recording, Replayer, load
-from topologies.replay.session import Client
+from topologies.replay import Pace
 
 from .backend import backend
 from .ledger import Ledger
 from .plan import Plan, plan
 from .show import Show
 from .stages import Stages
+from .summary import problems, summarise
+from .traffic import FAULTS, Source, Traffic, recorded
+from .verdicts import following
 
 __all__ = ["DRAIN_S", "Settings", "run"]
 
 DRAIN_S = 20.0
-"""Time in which acknowledged items must arrive once sending has stopped."""
+"""Time in which acknowledged items must arrive once sending has stopped; traces that are sampled
+have ``sampling.decision_wait`` more."""
 SETTLED_MAX = 1_000_000
 """Settled items remembered when the run ends by itself; about 150 MB."""
 SETTLED_MAX_ENDLESS = 100_000
@@ -59,9 +56,7 @@ class Settings:
 
     seconds: float | None = None
     """Send for so long; None until Ctrl-C."""
-    pace: Pace = field(default_factory=lambda: Pace(10.0))
-    injections: tuple[str, ...] = ()
-    """Faults in every lap, see :mod:`streams.recording.inject`."""
+    source: Source = field(default_factory=lambda: Source(Pace(10.0), FAULTS, 1))
     config: Path | None = None
     any_ports: bool = False
     as_json: bool = False
@@ -88,15 +83,13 @@ async def run(settings: Settings) -> bool:
 class _Demo:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._show = Show(as_json=settings.as_json)
-        endless = settings.seconds is None
-        self._ledger = Ledger(SETTLED_MAX_ENDLESS if endless else SETTLED_MAX)
-        self._rng = np.random.default_rng()
+        self._show = Show()
         self._stopping = asyncio.Event()
         self._impatient = asyncio.Event()
         self._hurry: Callable[[], None] = lambda: None
         self._problems: list[str] = []
         self._restarts: dict[str, int] = {}
+        self._retries = 0
 
     def stop(self) -> None:
         """End in order; the second call ends at once what still runs."""
@@ -109,42 +102,50 @@ class _Demo:
         began_s = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="otlp-streams-demo-") as name:
             log = Path(name) / "stages.log"
+            recording = recorded(self._settings.source)
+            planned = plan(self._settings.config, Path(name), any_ports=self._settings.any_ports)
+            settled_max = SETTLED_MAX_ENDLESS if self._settings.seconds is None else SETTLED_MAX
+            ledger = Ledger(settled_max, sampled=planned.config.sampling.enabled)
+            traffic = Traffic(planned.grpc, recording, self._settings.source, ledger)
             try:
-                await self._in(Path(name), log)
+                await self._in(planned, traffic, ledger, log)
             except _Stopped:
                 self._show.phase("stopped before telemetry could flow")
                 return True
             except OtlpStreamsError:
                 self._tail(log)
                 raise
-            self._conclude()
+            may_repeat = bool(self._retries or self._restarts)
+            self._problems += problems(ledger, may_repeat=may_repeat)
             if self._problems:
                 self._tail(log)
-        agree = self._ledger.agree and not self._problems
-        self._show.summary(
-            self._ledger,
+        summarise(
+            ledger,
             {
-                "agree": agree,
+                "agree": not self._problems,
                 "seconds": round(time.monotonic() - began_s, 1),
+                "seed": self._settings.source.seed,
                 "restarts": self._restarts,
+                "retries": self._retries,
                 "problems": self._problems,
             },
+            as_json=self._settings.as_json,
         )
-        return agree
+        return not self._problems
 
-    async def _in(self, directory: Path, log: Path) -> None:
-        recording = load(FILES, injections=self._settings.injections, rng=self._rng)
-        planned = plan(self._settings.config, directory, any_ports=self._settings.any_ports)
+    async def _in(self, planned: Plan, traffic: Traffic, ledger: Ledger, log: Path) -> None:
         with log.open("a") as output:
             configure_logs(planned.config.telemetry, stream=output)
             async with contextlib.AsyncExitStack() as stack:
                 stack.push_async_callback(self._said, "ended")
                 await self._kafka(planned, stack)
-                await stack.enter_async_context(backend(planned.backend, self._ledger))
+                await stack.enter_async_context(backend(planned.backend, ledger))
                 self._show.phase(f"backend takes OTLP/HTTP on {planned.backend}")
+                if ledger.sampled:
+                    await stack.enter_async_context(following(planned.config, ledger.decided))
                 stages = await stack.enter_async_context(self._stages(planned, output))
                 await self._ready(planned, stages)
-                await self._flow(planned, stages, recording)
+                await self._flow(planned, stages, traffic, ledger)
                 self._show.phase("ending the stages, the backend and Kafka")
 
     async def _said(self, text: str) -> None:
@@ -188,34 +189,15 @@ class _Demo:
             f"metrics on {ports['admin']}"
         )
 
-    async def _flow(self, planned: Plan, stages: Stages, recording: Recording) -> None:
+    async def _flow(self, planned: Plan, stages: Stages, traffic: Traffic, ledger: Ledger) -> None:
         """Replay until the time is up, Ctrl-C, or the end of the stages; then drain."""
-        client = Client(
-            Backend(
-                protocol="grpc",
-                endpoint=f"127.0.0.1:{planned.ports['grpc']}",
-                compression="none",
-                max_connections=2,
-                retry=Retry(initial=0.1, maximum=2.0, max_elapsed=30.0),
-            )
-        )
-        replayer = Replayer(
-            recording,
-            client.delivery,
-            self._settings.pace,
-            laps=None,
-            now=True,
-            fresh_ids=True,
-            rng=self._rng,
-            on_sent=self._ledger.sent,
-            on_acknowledged=self._acknowledged,
-        )
-        admin = planned.admin
         topic = planned.config.topics.names.spans_out
         self._show.phase(f"look at it:  otlp-streams tap {topic} --brokers {planned.brokers}")
-        self._show.phase(f"             otlp-streams top --url {admin}")
+        self._show.phase(f"             otlp-streams top --url {planned.admin}")
         self._show.phase("telemetry flows" + ("" if self._settings.seconds else "; Ctrl-C ends it"))
-        async with client.running(), self._show.watching(self._ledger, replayer.tally, admin):
+        replayer = traffic.replayer
+        watching = self._show.watching(planned, ledger, replayer.tally)
+        async with traffic.connected(), watching:
             replaying = asyncio.create_task(replayer.run(drain_s=DRAIN_S))
             stopping = asyncio.create_task(self._stopping.wait())
             await asyncio.wait(
@@ -227,39 +209,31 @@ class _Demo:
             replayer.stop()
             with contextlib.suppress(_Stopped):
                 await _unless(self._impatient, replaying)
-        if stages.ended.done():
-            self._problems.append(f"the stages ended by themselves (exit {stages.ended.result()})")
-            return
-        self._problems += [
-            f"{items:,} items were not acknowledged: {reason}"
-            for reason, items in replayer.tally.errors.most_common()
-        ]
-        self._show.phase(f"sending has stopped, {self._ledger.missing:,} items are on the way")
-        if self._ledger.missing:
-            with contextlib.suppress(TimeoutError, _Stopped):
-                async with asyncio.timeout(DRAIN_S):
-                    await _unless(self._impatient, self._ledger.nothing_missing())
-            self._show.phase(f"{self._ledger.missing:,} items are on the way")
+            self._retries = traffic.retries
+            if stages.ended.done():
+                code = stages.ended.result()
+                self._problems.append(f"the stages ended by themselves (exit {code})")
+                return
+            self._problems += [
+                f"{items:,} items were not acknowledged: {reason}"
+                for reason, items in replayer.tally.errors.most_common()
+            ]
+            await self._drained(planned, ledger)
         self._restarts = await stages.restarts()
 
-    def _acknowledged(self, kind: Signal, data: bytes, exported: Exported) -> None:
-        if not exported.rejected:  # which ones were rejected is not said
-            self._ledger.acknowledged(kind, data)
+    async def _drained(self, planned: Plan, ledger: Ledger) -> None:
+        def say(what: str) -> None:
+            undecided = f", {ledger.undecided:,} traces undecided" if ledger.sampled else ""
+            self._show.phase(f"{what}{ledger.missing:,} items are on the way{undecided}")
 
-    def _conclude(self) -> None:
-        for kind, counts in self._ledger.counts.items():
-            unacknowledged = counts.sent - counts.acknowledged
-            for number, what in (
-                (counts.missing, "acknowledged and not exported"),
-                (counts.foreign, "exported and never sent"),
-                (unacknowledged, "sent and not acknowledged"),
-            ):
-                if number:
-                    self._problems.append(f"{kind}: {number:,} items {what}")
-        if self._ledger.forgotten and any(c.foreign for c in self._ledger.counts.values()):
-            self._problems.append(
-                "the run was long: of what was never sent, some may be late repeats"
-            )
+        say("sending has stopped, ")
+        if ledger.missing or ledger.undecided:
+            sampling = planned.config.sampling
+            wait_s = DRAIN_S + (sampling.decision_wait if sampling.enabled else 0.0)
+            with contextlib.suppress(TimeoutError, _Stopped):
+                async with asyncio.timeout(wait_s):
+                    await _unless(self._impatient, ledger.nothing_missing())
+            say("")
 
     def _tail(self, log: Path) -> None:
         with contextlib.suppress(OSError):

@@ -1,10 +1,9 @@
-"""What the demonstration shows: phases, the live table, the summary."""
+"""What the demonstration shows while it runs: phases, and the live tables."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -20,26 +19,28 @@ from schemas.signals import Signal
 from topologies.replay import Tally
 from topologies.top import Row, rows, scrape, table
 
+from .figures import ask
 from .ledger import Ledger
+from .panel import SamplingPanel, line
+from .plan import Plan
 
 __all__ = ["Show"]
 
-_LIVE_S = 0.5
+_LIVE_S = 1.0
 _LINES_S = 5.0
-_WAY = "OTLP client  ->  ingest  ->  shape  ->  export  ->  OTLP backend, Kafka between"
+_WAYS = {
+    False: "OTLP client  ->  ingest  ->  shape  ->  export  ->  OTLP backend, Kafka between",
+    True: "OTLP client  ->  ingest  ->  sample, emit (traces), shape (the rest)  ->  export  ->  "
+    "OTLP backend, Kafka between",
+}
 
 
 class Show:
-    """A live display on a terminal, plain lines elsewhere.
+    """A live display on a terminal, plain lines elsewhere; all of it on standard error."""
 
-    Everything goes to standard error, but the summary.
-    """
-
-    def __init__(self, *, as_json: bool) -> None:
-        self._as_json = as_json
+    def __init__(self) -> None:
         self._began_s = time.monotonic()
         self._console = Console(stderr=True, highlight=False)
-        self._notes: list[str] = []
 
     @property
     def is_live(self) -> bool:
@@ -48,41 +49,49 @@ class Show:
 
     def phase(self, text: str) -> None:
         """One line with the time since the begin."""
-        self._console.print(f"{time.monotonic() - self._began_s:6.1f} s  {text}", soft_wrap=True)
+        passed = f"{time.monotonic() - self._began_s:6.1f} s  "
+        self._console.print(passed + text, markup=False, soft_wrap=True)
 
     def lines(self, lines: Sequence[str]) -> None:
         """Lines of a log, as they are."""
-        for line in lines:
-            self._console.print(line, markup=False, soft_wrap=True)
+        for each in lines:
+            self._console.print(each, markup=False, soft_wrap=True)
 
     @contextlib.asynccontextmanager
-    async def watching(self, ledger: Ledger, tally: Tally, admin: str) -> AsyncIterator[None]:
+    async def watching(self, planned: Plan, ledger: Ledger, tally: Tally) -> AsyncIterator[None]:
         """Show how it goes while the block runs."""
         watch = self._live if self.is_live else self._plain
-        task = asyncio.create_task(watch(ledger, tally, f"http://{admin}"))
+        task = asyncio.create_task(watch(planned, ledger, tally))
         try:
             yield
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _plain(self, ledger: Ledger, tally: Tally, url: str) -> None:
+    async def _plain(self, planned: Plan, ledger: Ledger, tally: Tally) -> None:
         before = _exported(ledger)
-        while True:
-            await asyncio.sleep(_LINES_S)
-            now = _exported(ledger)
-            sent = sum(counts.sent for counts in ledger.counts.values())
-            acknowledged = sum(counts.acknowledged for counts in ledger.counts.values())
-            self.phase(
-                f"lap {tally.laps}: sent {sent:,}, acknowledged {acknowledged:,}, "
-                f"exported {now:,} ({(now - before) / _LINES_S:,.0f}/s), "
-                f"on the way {ledger.missing:,}"
-            )
-            before = now
+        panel, order = _panel(planned)
+        async with aiohttp.ClientSession() as session:
+            while True:
+                await _look(session, planned, panel)
+                await asyncio.sleep(_LINES_S)
+                now = _exported(ledger)
+                sent = sum(counts.sent for counts in ledger.counts.values())
+                acknowledged = sum(counts.acknowledged for counts in ledger.counts.values())
+                self.phase(
+                    f"lap {tally.laps}: sent {sent:,}, acknowledged {acknowledged:,}, "
+                    f"exported {now:,} ({(now - before) / _LINES_S:,.0f}/s), "
+                    f"on the way {ledger.missing:,}"
+                )
+                before = now
+                if panel and (rates := panel.rates()):
+                    self.phase(line(rates, order))
 
-    async def _live(self, ledger: Ledger, tally: Tally, url: str) -> None:
-        rates = _Rates(ledger)
-        previous = None
+    async def _live(self, planned: Plan, ledger: Ledger, tally: Tally) -> None:
+        counted = _Counted(ledger)
+        panel, _ = _panel(planned)
+        way = _WAYS[panel is not None]
+        url, previous = f"http://{planned.admin}", None
         async with aiohttp.ClientSession() as session:
             with Live(Text(""), console=self._console, auto_refresh=False, transient=True) as live:
                 while True:
@@ -93,37 +102,27 @@ class Show:
                         previous = now
                     except BackendUnavailable as error:
                         processes = Text(str(error), style="red")
-                    head = Text(f"{_WAY}   (lap {tally.laps}, Ctrl-C ends it)", style="bold")
-                    live.update(
-                        Group(Text(""), head, rates.table(), Text(""), processes), refresh=True
-                    )
+                    await _look(session, planned, panel)
+                    head = Text(f"{way}   (lap {tally.laps}, Ctrl-C ends it)", style="bold")
+                    parts: list[Any] = [Text(""), head, Text(""), counted.table(), Text("")]
+                    parts += [panel, Text("")] if panel else []
+                    live.update(Group(*parts, processes), refresh=True)
                     await asyncio.sleep(_LIVE_S)
 
-    def summary(self, ledger: Ledger, result: dict[str, Any]) -> None:
-        """The end: counts by signal, as sets of identities, and the verdict."""
-        if self._as_json:
-            result["signals"] = {
-                str(signal): dict(vars(counts)) for signal, counts in ledger.counts.items()
-            }
-            print(json.dumps(result))
-            return
-        names = ("sent", "acknowledged", "exported", "missing", "repeated", "foreign")
-        shown = Table("signal", box=None, pad_edge=False)
-        for name in names:
-            shown.add_column(name, justify="right")
-        for signal, counts in ledger.counts.items():
-            shown.add_row(str(signal), *(f"{getattr(counts, name):,}" for name in names))
-        console = Console(highlight=False)
-        console.print(shown)
-        if result["agree"]:
-            console.print("Everything sent was acknowledged and exported, and nothing else was.")
-        for name, times in result["restarts"].items():
-            console.print(f"{name} ended and was started again, {times} times.", markup=False)
-        for problem in result["problems"]:
-            console.print(problem, markup=False, soft_wrap=True)
+
+def _panel(planned: Plan) -> tuple[SamplingPanel | None, tuple[str, ...]]:
+    sampling = planned.config.sampling
+    order = tuple(policy.name for policy in sampling.policies)
+    return (SamplingPanel(order) if sampling.enabled else None), order
 
 
-class _Rates:
+async def _look(session: aiohttp.ClientSession, planned: Plan, panel: SamplingPanel | None) -> None:
+    if panel is not None:
+        with contextlib.suppress(BackendUnavailable):  # shown where the processes are
+            panel.add(await ask(session, f"http://{planned.admin}"))
+
+
+class _Counted:
     """Counts by signal with their growth per second."""
 
     def __init__(self, ledger: Ledger) -> None:

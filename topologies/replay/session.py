@@ -29,7 +29,7 @@ from .pace import Pace
 from .recording import Recording
 from .replayer import Replayer, Tally
 
-__all__ = ["Client", "Settings", "replay"]
+__all__ = ["Client", "Settings", "replay", "truth_writer"]
 
 _DRAIN_S = 30.0
 """Answers that are still out at the end are waited for so long."""
@@ -105,7 +105,7 @@ async def replay(recording: Recording, settings: Settings) -> bool:
             concurrency=settings.concurrency,
             rng=np.random.default_rng(settings.seed),
             on_acknowledged=_ids_writer(ids),
-            on_lap=_truth_writer(truth, recording),
+            on_lap=truth_writer(truth, recording),
         )
         interrupted.append(replayer.stop)
         began_s = time.monotonic()
@@ -167,7 +167,9 @@ def _ids_writer(file: TextIO | None) -> Callable[[Signal, bytes, Exported], None
     return write
 
 
-def _truth_writer(file: TextIO | None, recording: Recording) -> Callable[[int, Lap], None]:
+def truth_writer(file: TextIO | None, recording: Recording) -> Callable[[int, Lap], None]:
+    """Called with a lap's number and difference, writes a line for each fault that is in it."""
+
     def write(number: int, lap: Lap) -> None:
         if file is not None:
             for truth in recording.truths:

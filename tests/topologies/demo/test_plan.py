@@ -5,13 +5,13 @@ import socket
 import pytest
 
 from schemas.errors import ConfigurationError
-from topologies.demo.plan import plan
+from topologies.demo.plan import PARTITIONS, plan
 
 
 def test_any_ports_are_all_free_and_different(tmp_path):
     planned = plan(None, tmp_path, any_ports=True)
     assert len(set(planned.ports.values())) == 5
-    assert planned.stages == ("ingest", "shape", "export:demo")
+    assert planned.stages == ("ingest", "sample", "emit", "shape", "export:demo")
     assert planned.config.kafka.brokers == (f"127.0.0.1:{planned.ports['kafka']}",)
     assert planned.config.topics.replication_factor == 1
 
@@ -54,3 +54,17 @@ def test_a_wrong_configuration_is_said_at_once(tmp_path):
     theirs.write_text("ingest: {lingre: 5ms}\n")
     with pytest.raises(ConfigurationError, match="linger"):
         plan(theirs, tmp_path)
+
+
+def test_it_samples_to_a_budget_unless_they_say_otherwise(tmp_path):
+    planned = plan(None, tmp_path, any_ports=True)
+    sampling = planned.config.sampling
+    assert sampling.enabled
+    assert [policy.name for policy in sampling.policies] == ["errors", "slow", "fair-share"]
+    assert planned.config.topics.partitions == PARTITIONS
+    theirs = tmp_path / "theirs.yaml"
+    theirs.write_text("topics: {partitions: 2}\nsampling: {enabled: false}\n")
+    planned = plan(theirs, tmp_path, any_ports=True)
+    assert not planned.config.sampling.enabled
+    assert planned.stages == ("ingest", "shape", "export:demo")
+    assert planned.config.topics.partitions == 2

@@ -1,0 +1,124 @@
+"""What the demonstration sends: the recording in laps, with faults in it; and who hears of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from schemas.config import Backend, Retry
+from schemas.errors import ConfigurationError
+from schemas.signals import Signal
+from streams.edges.exporters import Exported
+from streams.recording.laps import Lap
+from topologies.demo_data import FILES
+from topologies.replay import Pace, Recording, Replayer, load
+from topologies.replay.session import Client, truth_writer
+
+from .ledger import Ledger
+
+__all__ = ["FAULTS", "FAULT_KINDS", "Source", "Traffic", "recorded"]
+
+FAULTS = (
+    "load:*@0s+10m,factor=4",
+    "load:*@60s+25s,factor=2",
+    "errors:ts-payment-service@0s+10m,rate=0.05,ancestors=true",
+    "errors:ts-order-service@0s+10m,rate=0.001,ancestors=true",
+    "latency:ts-order-service@0s+10m,factor=1,add=3s,rate=0.005",
+)
+"""What is put into each lap where nothing else is asked for: four times the traffic, eight times
+for a while, a few failures and a few slow requests."""
+FAULT_KINDS = ("errors", "latency")
+"""Faults that make a trace worth keeping."""
+
+_JOIN_MAX_BYTES = 32 << 10
+"""Requests of the recording are small; clients that batch send this much at once."""
+
+
+class Source(NamedTuple):
+    """What is replayed, how fast, and by which dice."""
+
+    pace: Pace
+    injections: tuple[str, ...]
+    seed: int
+    truth_file: Path | None = None
+
+
+def recorded(source: Source) -> Recording:
+    """The recording with its faults. Raises ConfigurationError."""
+    rng = np.random.default_rng(source.seed)
+    loaded = load(FILES, injections=source.injections, batch_max_bytes=_JOIN_MAX_BYTES, rng=rng)
+    # Metrics begin a while before the traces: without them a lap has no quiet begin.
+    frames = loaded.frames[[f.signal for f in loaded.frames].index(Signal.TRACES) :]
+    items: Counter[Signal] = Counter()
+    for frame in frames:
+        items[frame.signal] += frame.layout.items
+    begin_ns = min(f.layout.latest_ns for f in frames if f.layout.latest_ns)
+    return loaded._replace(frames=frames, begin_ns=begin_ns, items=items)
+
+
+class Traffic:
+    """A client that replays the recording to an OTLP/gRPC endpoint until it is told to stop."""
+
+    def __init__(self, endpoint: str, recording: Recording, source: Source, ledger: Ledger) -> None:
+        self._recording = recording
+        self._ledger = ledger
+        self._files = contextlib.ExitStack()
+        self._client = Client(
+            Backend(
+                protocol="grpc",
+                endpoint=endpoint,
+                compression="none",
+                max_connections=2,
+                retry=Retry(initial=0.1, maximum=2.0, max_elapsed=30.0),
+            )
+        )
+        self._write_truth = self._truth(source.truth_file)
+        self.replayer = Replayer(
+            recording,
+            self._client.delivery,
+            source.pace,
+            laps=None,
+            now=True,
+            fresh_ids=True,
+            rng=np.random.default_rng([source.seed, 1]),
+            on_sent=ledger.sent,
+            on_acknowledged=self._acknowledged,
+            on_lap=self._lap,
+        )
+
+    @property
+    def retries(self) -> int:
+        """Requests that were sent again: what they hold may come twice."""
+        return self._client.retries
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        """The client is connected and the file of truths open while the block runs."""
+        with self._files:
+            async with self._client.running():
+                yield
+
+    def _truth(self, path: Path | None) -> Callable[[int, Lap], None]:
+        if path is None:
+            return truth_writer(None, self._recording)
+        try:
+            return truth_writer(self._files.enter_context(path.open("w")), self._recording)
+        except OSError as error:
+            raise ConfigurationError(f"{path}: {error.strerror}") from error
+
+    def _lap(self, number: int, lap: Lap) -> None:
+        self._write_truth(number, lap)
+        if self._ledger.sampled is not None:
+            for truth in self._recording.truths:
+                if truth.injection.kind in FAULT_KINDS:
+                    ids = (lap.trace_id(trace_id) for trace_id in truth.trace_ids)
+                    self._ledger.sampled.mark(truth.injection.kind, ids)
+
+    def _acknowledged(self, kind: Signal, data: bytes, exported: Exported) -> None:
+        if not exported.rejected:  # which ones were rejected is not said
+            self._ledger.acknowledged(kind, data)
