@@ -8,24 +8,51 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.sampling.columns import Traces
+from streams.sampling.grouping import mixed
 from streams.sampling.interning import Interned
 
 __all__ = ["SamplingKey"]
 
 
 class SamplingKey:
-    """Tenant and the fields of ``sampling.key``."""
+    """Tenant and the fields of ``sampling.key``.
 
-    fields: tuple[str, ...]
-    """``tenant`` and then as configured."""
+    Its hash is what decides. The readable form comes from a table of limited size: the hash of
+    what is not in there is shown as hexadecimal digits.
+    """
 
     def __init__(self, key: Sequence[str]) -> None:
-        raise NotImplementedError
+        self.fields = ("tenant", *key)
+        """``tenant`` and then as configured."""
+        self._extra = {name: i for i, name in enumerate(f for f in key if "." in f)}
 
     def hash(self, traces: Traces) -> NDArray[np.uint64]:
         """Hash of each trace's key."""
-        raise NotImplementedError
+        result = traces.tenant
+        for field in self.fields[1:]:
+            result = mixed(result, self._column(traces, field))
+        return result
 
     def text(self, traces: Traces, row: int, texts: Interned) -> str:
-        """A trace's key for a person to read."""
-        raise NotImplementedError
+        """A trace's key for a person to read, such as ``service=cart operation=GET /cart``.
+
+        Without the tenant where there is none.
+        """
+        words = []
+        for field in self.fields:
+            if field == "status":
+                value = "error" if traces.errors[row] else "ok"
+            else:
+                value = texts.text(int(self._column(traces, field)[row]))
+            if value or field != "tenant":
+                words.append(f"{field}={value}")
+        return " ".join(words)
+
+    def _column(self, traces: Traces, field: str) -> NDArray[np.uint64]:
+        if field == "status":
+            return (traces.errors > 0).astype(np.uint64)
+        if field in self._extra:
+            extra: NDArray[np.uint64] = traces.extra[self._extra[field]]
+            return extra
+        column: NDArray[np.uint64] = getattr(traces, field)
+        return column

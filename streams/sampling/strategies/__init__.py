@@ -1,0 +1,1 @@
+"""How policies choose among the traces that they take: one module a strategy."""
