@@ -34,7 +34,7 @@ _SAMPLING = _PACKAGE.parent / "sampling"
 _PREFIX = "otlp-streams-"
 SOURCES = (
     *("attributes", "compiling", "copying", "counting", "faults", "fields", "items"),
-    *("memory", "partition", "sampled", "text", "tracestate", "tree", "walk"),
+    *("memory", "partition", "sampled", "text", "threshold", "tracestate", "tree", "walk"),
 )
 """Modules of the engine whose code or tables are inside of kernels."""
 

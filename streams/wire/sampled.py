@@ -13,7 +13,7 @@ from streams.wire.memory import address_of, copy_bytes, load_u8, store_u8
 from streams.wire.rewrite import Oversized, check, copy
 from streams.wire.scan import SpanScan
 from streams.wire.scratch import scratch
-from streams.wire.tracestate import GROWTH, new_state
+from streams.wire.threshold import GROWTH, new_state
 from streams.wire.tree import BODY, END, FRAME, NODE
 from streams.wire.walk import skip_field
 
@@ -171,8 +171,8 @@ def sampled(
     The sub-key ``th`` of the tracestate's member ``ot`` becomes the threshold, or the span's own
     (a consistent one) if that is greater: never lowered. Where the probability is not known ``th``
     is taken out, with the ``ot`` member and the tracestate if nothing else is in them. ``rv``,
-    other sub-keys and other members stay. If ``th`` says it already, the tracestate stays as it
-    is. Of several tracestates in a span the last counts, and the others go with it.
+    other sub-keys and other members stay. If the one ``th`` says it already, the tracestate stays
+    as it is. Of several tracestates in a span the last counts, and the others go with it.
     Limits: see ``Sampled.shortened``; the members that go are the last ones.
 
     Raises ValueError for arrays of another shape. Never raises for what ``scan`` accepted.
