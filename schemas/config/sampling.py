@@ -30,6 +30,7 @@ _ATTRIBUTE_PREFIXES = ("span.", "resource.")
 _ACTIONS = ("always", "never", "probability", "rate_limit", "budget", "aimd", "weight")
 _UNITS = ("traces_per_second", "spans_per_second", "bytes_per_second")
 _POLICIES_MAX = 100
+_ATTRIBUTES_MAX = 50
 _WEIGHTS_MAX = 8
 
 
@@ -241,6 +242,10 @@ class Sampling(Settings):
             raise ValueError(
                 f"{conditions} different conditions about spans; at most {SPAN_CONDITIONS_MAX}"
             )
+        if (count := _attributes(policies)) > _ATTRIBUTES_MAX:
+            raise ValueError(
+                f"the policies look at attributes {count} times; at most {_ATTRIBUTES_MAX}"
+            )
         return policies
 
     @model_validator(mode="after")
@@ -273,6 +278,11 @@ def adjustable(sampling: Sampling) -> Iterator[Adjustable]:
         for name in ("probability", "weight"):
             if getattr(policy, name) is not None:
                 yield _adjustable(policy, name, policy)
+
+
+def _attributes(policies: tuple[Policy, ...]) -> int:
+    conditions = span_conditions([policy.match for policy in policies])
+    return sum(len(condition.attribute or ()) for condition in conditions)
 
 
 def _adjustable(policy: Policy, name: str, part: Settings) -> Adjustable:

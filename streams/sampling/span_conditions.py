@@ -117,7 +117,8 @@ class SpanConditions:
         def holds(batch: _Batch) -> Bools:
             if field not in batch.verdicts:
                 batch.verdicts[field] = self._judged(batch, field)
-            return (batch.verdicts[field] & bit) != 0
+            result: Bools = (batch.verdicts[field] & bit) != 0
+            return result
 
         return holds
 
