@@ -15,7 +15,7 @@ a rule:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from schemas.batches import Batch, Headers, Record
 from schemas.errors import MalformedMessage, MessageTooLarge, PermanentError
@@ -24,23 +24,15 @@ from schemas.records import Value
 from streams import wire
 
 from .counts import EmitCounts
-from .explain import source_text
 from .listed import Listed
+from .outgoing import SOURCE, DeadLetter, source_text, without_ours
 from .records import WorkOrder
 
-__all__ = ["SOURCE", "DeadLetter", "Emit"]
+__all__ = ["Emit"]
 
-SOURCE = "sampling.source"
-"""Header that names the range which spans were taken from: TOPIC/PARTITION/START-STOP."""
-PREFIX = "sampling."
-"""Of headers that sampling sets; those of a source message do not travel on."""
 _OVERHEAD_BYTES = 200
 """What a record takes beside its value and headers, generously."""
 _HEADER_BYTES = 10
-
-DeadLetter = Callable[[Batch, PermanentError], Record]
-"""Makes the record that says why a message, or a part of it, was given up; it must be one that
-Kafka takes, without its value if that is too large."""
 
 
 class Emit:
@@ -123,8 +115,8 @@ class Emit:
         return records
 
     def _join(self, headers: Headers, where: bytes, partition: int) -> _Join:
-        theirs = tuple(header for header in headers if not header[0].startswith(PREFIX))
-        record = Record(self._output, b"", partition, None, (*theirs, (SOURCE, where)))
+        headers = (*without_ours(headers), (SOURCE, where))
+        record = Record(self._output, b"", partition, None, headers)
         return _Join(record, self._max_bytes)
 
     def _give_up(self, batch: Batch, span: wire.Oversized, max_bytes: int) -> Sequence[Record]:

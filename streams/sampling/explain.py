@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import consistent
+from .outgoing import source_text
 from .records import VerdictRecord, WorkOrder
 
 __all__ = [
-    "Explanation", "TraceOrder", "TraceVerdict", "order_of", "source_text", "split_trace_id",
-    "verdict_of",
+    "Explanation", "TraceOrder", "TraceVerdict", "order_of", "split_trace_id", "verdict_of",
 ]  # fmt: skip
 
 
@@ -72,11 +72,6 @@ class TraceOrder(NamedTuple):
     def source(self) -> str:
         """As header ``sampling.source`` of what was sent says it."""
         return source_text(self.topic, self.partition, self.start, self.stop)
-
-
-def source_text(topic: str, partition: int, start: int, stop: int) -> str:
-    """Value of the header ``sampling.source``: ``TOPIC/PARTITION/START-STOP``."""
-    return f"{topic}/{partition}/{start}-{stop}"
 
 
 def split_trace_id(trace_id: bytes) -> tuple[int, int]:

@@ -110,6 +110,13 @@ class OpenTraces:
         for slot, value in settings.items():
             self._state[slot] = value
 
+    def place(self, partition: int, partitions: int) -> None:
+        """From the next batch on, which traces belong here; 0 of 1: all do."""
+        if not 0 <= partition < partitions:
+            raise ValueError(f"there is no partition {partition} of {partitions}")
+        self._state[summaries.PARTITION] = partition
+        self._state[summaries.PARTITIONS] = partitions
+
     def absorb(
         self,
         scan: SpanScan,
@@ -154,7 +161,7 @@ class OpenTraces:
         return Absorbed(fate, spans, traces, late_kept, late_dropped, misplaced, invalid)
 
     def due(self, now_ms: int, at_most: int | None = None) -> Traces:
-        """Remove and return what is due at ``now_ms``, oldest first.
+        """Remove and return what is due at ``now_ms`` or the last batch's time, oldest first.
 
         At most ``at_most``, those that waited for ``decision_wait_ms`` before others; the rest
         comes with the next call. Traces that began in the same message are in a fixed order.

@@ -7,7 +7,8 @@ import pytest
 
 from schemas.records.sampling import EARLY, ERROR, KEPT, MORE
 from streams.sampling import consistent
-from streams.sampling.explain import Explanation, source_text
+from streams.sampling.explain import Explanation
+from streams.sampling.outgoing import source_text
 from streams.sampling.records import (
     DecidedGroups,
     DecidedTraces,

@@ -1,0 +1,103 @@
+"""What the sample stage does, added up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import consistent
+from .columns import Traces
+from .counts import SampleCounts
+from .open_traces import Absorbed
+from .step import Step
+
+__all__ = ["Tally"]
+
+_DAY_MS = 86_400_000
+
+
+class Tally:
+    """Adds to counts that other partitions add to as well; only what is live comes here."""
+
+    def __init__(self, counts: SampleCounts) -> None:
+        self.counts = counts
+        self._forgotten: tuple[int, int] | None = None
+
+    def batch(self, absorbed: Absorbed) -> None:
+        """Spans of a batch."""
+        counts = self.counts
+        counts.spans += absorbed.spans + absorbed.kept + absorbed.dropped
+        counts.late_kept_spans += absorbed.kept
+        counts.late_dropped_spans += absorbed.dropped
+        counts.wrong_partition_spans += absorbed.misplaced
+        counts.invalid_spans += absorbed.invalid
+
+    def step(
+        self, step: Step, traces: Traces, texts: Sequence[str], policies: tuple[str, ...]
+    ) -> None:
+        """A decision step; ``texts``: the groups' keys."""
+        counts, groups, verdicts = self.counts, step.groups, step.verdicts
+        kept, group = verdicts.kept, verdicts.group
+        policy = groups.policy[group]
+        columns = (
+            (counts.kept_traces, kept, None),
+            (counts.dropped_traces, ~kept, None),
+            (counts.kept_spans, kept, traces.spans),
+            (counts.kept_bytes, kept, traces.bytes),
+        )
+        for counter, mask, weights in columns:
+            sums = _sums(policy[mask], None if weights is None else weights[mask], len(policies))
+            for name, value in zip(policies, sums.tolist(), strict=True):
+                if value:
+                    counter[name] += round(value)
+        adjusted = np.where(kept, consistent.adjusted_count(verdicts.threshold), 0.0)
+        size = len(groups.policy)
+        by_group = zip(
+            texts,
+            _sums(group[kept], None, size).tolist(),
+            _sums(group, None, size).tolist(),
+            _sums(group, np.nan_to_num(adjusted, nan=1.0), size).tolist(),
+            strict=True,
+        )
+        for text, kept_here, all_here, represented in by_group:
+            of_key = counts.of_key(text)
+            of_key.kept += round(kept_here)
+            of_key.dropped += round(all_here - kept_here)
+            of_key.represented += represented
+        counts.early_traces += int(np.count_nonzero(traces.early))
+        self._times(traces, step.now_ms)
+
+    def _times(self, traces: Traces, now_ms: int) -> None:
+        timed = (traces.start > 0) & (traces.end > 0)
+        self.counts.timeless_traces += int(np.count_nonzero(~timed))
+        took = now_ms - traces.end[traces.end > 0].astype(np.float64) / 1e6
+        sane = (took >= 0) & (took < _DAY_MS)
+        self.counts.skewed_traces += int(np.count_nonzero(~sane))
+        self.counts.end_to_decision_ms.observe(took[sane])
+
+    def verdicts(self, size_bytes: int) -> None:
+        """A record of verdicts."""
+        self.counts.verdict_records += 1
+        self.counts.verdict_bytes += size_bytes
+
+    def order(self, size_bytes: int, source_bytes: int) -> None:
+        """A work order."""
+        self.counts.orders += 1
+        self.counts.order_bytes += size_bytes
+        self.counts.order_source_bytes += source_bytes
+
+    def forgotten(self, kept: int, dropped: int) -> None:
+        """How many traces the memory has forgotten too early, ever."""
+        if self._forgotten is not None:
+            self.counts.forgotten_kept += kept - self._forgotten[0]
+            self.counts.forgotten_dropped += dropped - self._forgotten[1]
+        self._forgotten = kept, dropped
+
+
+def _sums(
+    places: NDArray[np.int32], weights: NDArray[np.int64] | NDArray[np.float64] | None, size: int
+) -> NDArray[np.float64]:
+    found = np.bincount(places, weights=weights, minlength=size)
+    return found.astype(np.float64)
