@@ -9,6 +9,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Bash sets SECONDS itself: only what stands on make's command line counts.
 LIMIT := $(if $(filter command line,$(origin SECONDS)),--seconds $(SECONDS))
 
+# Tests wait much of their time: two processes take hardly more than half as long on two cores.
+PROCESSES := 2
+
 # Nothing is inferred here, and a file called `run` or `test` must not hide a target.
 MAKEFLAGS += --no-builtin-rules
 .PHONY: run test bench chaos lint format lock clean help venv
@@ -16,8 +19,10 @@ MAKEFLAGS += --no-builtin-rules
 run: $(STAMP) ## Kafka, all stages, a backend and a replayed recording, live; SECONDS=30 ends by itself
 	@exec $(BIN)/otlp-streams demo $(LIMIT) $(ARGS)
 
-test: $(STAMP) ## every test, on a real Kafka; ARGS="-k name" for some
-	@exec $(BIN)/python -m pytest $(ARGS)
+# The kernels are compiled first, once, lest each process compile them for itself.
+test: $(STAMP) ## every test, on a real Kafka each process; ARGS="-k name" for some, PROCESSES=1
+	@$(BIN)/python -c 'from streams import wire; wire.warm_up()'
+	@exec $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal $(ARGS)
 
 bench: $(STAMP) ## items per CPU-second and peak memory, as a table
 	@exec $(BIN)/python -m tests.bench $(ARGS)

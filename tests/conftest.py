@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from topologies.localkafka.probe import PORTS_VARIABLE, port_range
+
 if TYPE_CHECKING:
     from topologies.localkafka import LocalKafka
 
@@ -24,6 +26,19 @@ os.environ.setdefault(
 # Kernels compile on their first call and brokers take their time: no deadline an example.
 hypothesis.settings.register_profile("otlp-streams", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("otlp-streams")
+
+
+def _share_ports() -> None:
+    """Processes of one run choose their ports from parts of the range that do not overlap."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER")
+    if worker is not None:
+        first, last = port_range()
+        share = (last + 1 - first) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+        first += share * int(worker.removeprefix("gw"))
+        os.environ[PORTS_VARIABLE] = f"{first}-{first + share - 1}"
+
+
+_share_ports()
 
 MakeTopic = Callable[..., str]
 _numbers = itertools.count(1)

@@ -3,27 +3,40 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import socket
 import struct
 from pathlib import Path
 
-__all__ = ["answers_metadata", "free_ports", "is_free"]
+__all__ = ["PORTS_VARIABLE", "answers_metadata", "free_ports", "is_free", "port_range"]
+
+PORTS_VARIABLE = "OTLP_STREAMS_PORTS"
+"""Environment variable with the ports to choose from, ``FIRST-LAST``. Between the choice of a port
+and its use it could be given away twice: who runs several of us at once keeps them apart."""
 
 _METADATA = 3
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
-def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """Ports on which nobody listens now, below those that the system gives to clients.
+def port_range() -> tuple[int, int]:
+    """First and last port to choose from: below those that the system gives to clients.
 
     A broker that is away must find its port again: were it an ephemeral one, a client that
     tries to reconnect could be given that very port, and be connected to itself.
     """
+    with contextlib.suppress(KeyError, ValueError):
+        first, last = map(int, os.environ[PORTS_VARIABLE].split("-"))
+        return first, last
     ephemeral = 32768
     with contextlib.suppress(OSError, ValueError):
         ephemeral = int(_RANGE.read_text().split()[0])
-    first, last = (15_000, ephemeral) if ephemeral > 16_000 else (61_000, 65_535)
+    return (15_000, ephemeral - 1) if ephemeral > 16_000 else (61_000, 65_534)
+
+
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """Ports of ``port_range`` on which nobody listens now."""
+    first, last = port_range()
     rng = random.SystemRandom()
     ports: list[int] = []
     with contextlib.ExitStack() as held:
@@ -31,7 +44,7 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
             if len(ports) == count:
                 return ports
             listener = held.enter_context(socket.socket())
-            port = rng.randrange(first, last)
+            port = rng.randint(first, last)
             try:
                 listener.bind((host, port))
             except OSError:
