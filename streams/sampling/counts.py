@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike
 
+from schemas.records import Value
+from schemas.records.base import Value
+
 __all__ = [
     "LATENCY_BOUNDS_MS", "OTHER", "EmitCounts", "Histogram", "KeyCounts", "SampleCounts", "State",
 ]  # fmt: skip
@@ -112,6 +115,11 @@ class SampleCounts:
     forgotten_dropped: int = 0
     """Dropped ones."""
     partitions: dict[int, State] = field(default_factory=dict)
+    adjusted: dict[str, Value] = field(default_factory=dict)
+    """Numbers of policies that are set at run time, by name; None: as configured again."""
+    """By number."""
+    adjusted: dict[str, Value] = field(default_factory=dict)
+    """What is set at run time, by name; None: as configured."""
 
     def of_key(self, text: str) -> KeyCounts:
         """The counts of a key."""
