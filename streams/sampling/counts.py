@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from schemas.records import Value
-from schemas.records.base import Value
 
 __all__ = [
     "LATENCY_BOUNDS_MS", "OTHER", "EmitCounts", "Histogram", "KeyCounts", "SampleCounts", "State",
@@ -115,8 +114,6 @@ class SampleCounts:
     forgotten_dropped: int = 0
     """Dropped ones."""
     partitions: dict[int, State] = field(default_factory=dict)
-    adjusted: dict[str, Value] = field(default_factory=dict)
-    """Numbers of policies that are set at run time, by name; None: as configured again."""
     """By number."""
     adjusted: dict[str, Value] = field(default_factory=dict)
     """What is set at run time, by name; None: as configured."""
