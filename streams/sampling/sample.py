@@ -281,3 +281,4 @@ class Sample:
     def adjust(self, name: str, value: Value) -> None:
         """Set a number of a policy; see ``schemas.config.sampling.adjustable``."""
         self._decider.adjust(name, value)
+        self._tally.counts.adjusted[name] = value
