@@ -75,7 +75,7 @@ class RateLimit(Settings):
 
 
 class Budget(Settings):
-    """A target that is kept to, divided so that every sampling key has as equal a share as can be.
+    """A target that is kept to, divided so that rare sampling keys are seen beside frequent ones.
 
     Errors and unusually slow traces of a key count as keys of their own.
     """
@@ -89,6 +89,9 @@ class Budget(Settings):
     minimum: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Traces a second that every key may keep at least; all minima shrink alike when together
     they would take more than half of the target."""
+    evenness: float = Field(default=0.5, ge=0, le=1)
+    """How alike the keys' shares are: 1 gives a frequent key no more than a rare one, which then
+    stands for very many; 0 gives in proportion to traffic; 0.5 to its square root."""
     errors: float = Field(default=5.0, gt=0, le=1000)
     """Weight of traces with an error: how many times another's share theirs is."""
     outliers: float = Field(default=5.0, gt=0, le=1000)
@@ -272,7 +275,7 @@ def adjustable(sampling: Sampling) -> Iterator[Adjustable]:
     for policy in sampling.policies:
         for part in (policy.budget, policy.rate_limit, policy.aimd):
             if part is not None:
-                for name in (*_UNITS, "minimum", "errors", "outliers", "base"):
+                for name in (*_UNITS, "minimum", "evenness", "errors", "outliers", "base"):
                     if getattr(part, name, None) is not None:
                         yield _adjustable(policy, name, part)
         for name in ("probability", "weight"):

@@ -137,8 +137,10 @@ class Decider:
         chosen = {
             i: limit.choose(demand, _rows(demand, i), passed_s) for i, limit in self._limits.items()
         }
-        for i, budget in self._budgets.items():
-            self._divide(i, budget, demand, keep, chosen, passed_s)
+        expected = {
+            i: self._divide(i, budget, demand, keep, chosen, passed_s)
+            for i, budget in self._budgets.items()
+        }
         absolute = keep * terms.incoming
         limits = np.full(len(absolute), MAX, np.uint64)
         some = absolute > 0
@@ -154,7 +156,7 @@ class Decider:
         groups = Groups(
             demand.policy, terms.key, demand.share, limits, probability(limits), terms.first
         )
-        memory = self._memory(demand, kept, passed_s, elapsed_s)
+        memory = self._memory(demand, kept, passed_s, elapsed_s, expected)
         return Step(now_ms, Verdicts(demand.group, kept, of_trace), groups, memory)
 
     def _elapsed(self, traces: Traces, now_ms: int) -> tuple[float, float]:
@@ -246,8 +248,11 @@ class Decider:
         keep: Floats,
         chosen: dict[int, NDArray[np.intp]],
         passed_s: float,
-    ) -> None:
-        """Give the groups of a budget their probability, and cut those that draw on it."""
+    ) -> float:
+        """Give the groups of a budget their probability, and cut those that draw on it.
+
+        Returns the volume that is to be kept.
+        """
         mine = np.flatnonzero(demand.policy == index)
         drawn = self._draws_on[demand.policy] == index
         wanted = 0.0
@@ -264,17 +269,22 @@ class Decider:
                 used = float(demand.size(self._limits[i].unit)[chosen[i]].sum())
                 rows = _rows(demand, i)
                 chosen[i] = self._limits[i].choose(demand, rows, passed_s, used * division.scale)
+        return division.expected
 
     def _memory(
-        self, demand: Demand, kept: NDArray[np.bool_], passed_s: float, elapsed_s: float
+        self,
+        demand: Demand,
+        kept: NDArray[np.bool_],
+        passed_s: float,
+        elapsed_s: float,
+        expected: dict[int, float],
     ) -> Memory:
         policy = demand.policy[demand.group[kept]]
         memory: list[tuple[float, ...]] = [()] * len(self.policies)
         for i, budget in self._budgets.items():
             counted = (policy == i) | (self._draws_on[policy] == i)
-            memory[i] = budget.after(
-                elapsed_s, float(demand.size(budget.unit)[kept][counted].sum())
-            )
+            used = float(demand.size(budget.unit)[kept][counted].sum())
+            memory[i] = budget.after(elapsed_s, expected[i], used)
         for i, limit in self._limits.items():
             used = float(demand.size(limit.unit)[kept][policy == i].sum())
             memory[i] = limit.after(passed_s, used)

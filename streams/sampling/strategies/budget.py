@@ -47,6 +47,8 @@ class Division(NamedTuple):
     """Of each group of the budget."""
     scale: float
     """For the policies that draw on it: 1, or less where they wanted more than there is."""
+    expected: float
+    """Volume that will be kept on average, theirs included."""
 
 
 class BudgetStrategy:
@@ -70,6 +72,7 @@ class BudgetStrategy:
         self.values: dict[str, float] = {
             self._target: float(units[self.unit] or 0.0),
             "minimum": settings.minimum,
+            "evenness": settings.evenness,
             "errors": settings.errors,
             "outliers": settings.outliers,
         }
@@ -116,14 +119,22 @@ class BudgetStrategy:
         weight = demand.weight[rows]
         weight = np.where(demand.error[rows], weight * self.values["errors"], weight)
         weight = np.where(demand.outlier[rows], weight * self.values["outliers"], weight)
-        need = self._need(volume, count, slow, fast, demand.elapsed_s) / weight
-        return Division(fill(volume, need, least, share - scale * drawn), scale)
+        need = self._need(volume, count, slow, fast, demand.elapsed_s)
+        need = need ** self.values["evenness"] / weight
+        odds = fill(volume, need, least, share - scale * drawn)
+        return Division(odds, scale, float((volume * odds).sum()) + scale * drawn)
 
-    def after(self, elapsed_s: float, used: float) -> tuple[float, ...]:
-        """``memory`` after a step that kept ``used`` against it."""
-        left = self._balance + self._rate * elapsed_s - used
-        balance = min(max(left, -_DEBT_S * self._rate), self._burst_s * self._rate)
-        return (balance, self._minimum)
+    def after(self, elapsed_s: float, expected: float, used: float) -> tuple[float, ...]:
+        """``memory`` after a step that was to keep ``expected``, and has kept ``used``.
+
+        What nobody wanted is lent, up to the burst. What chance has kept too much or too little
+        is made good by the next steps in full: to cut that, too, would be a bias.
+        """
+        unwanted = min(
+            self._balance + self._rate * elapsed_s - expected, self._burst_s * self._rate
+        )
+        most = _DEBT_S * self._rate
+        return (min(max(unwanted + expected - used, -most), most), self._minimum)
 
     def learn(self, decided: Decided, rows: NDArray[np.intp]) -> None:
         """Take in the groups ``rows`` of a step."""
