@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import ConfigFile
+from .options import ConfigFile, since_ms
 
 if TYPE_CHECKING:
     from schemas.config import Config
@@ -188,24 +188,7 @@ def _settings(config: Path | None) -> Config:
 def _filters(reason: str, stage: str, topic: str, since: str) -> Filters:
     from topologies.deadletters import Filters
 
-    return Filters(reason, stage, topic, _since_ms(since) if since else 0)
-
-
-def _since_ms(text: str) -> int:
-    import time
-    from datetime import datetime
-
-    from schemas.config.units import parse_duration
-    from schemas.errors import ConfigurationError
-
-    try:
-        return round(datetime.fromisoformat(text).timestamp() * 1000)
-    except ValueError:
-        pass
-    try:
-        return round((time.time() - parse_duration(text)) * 1000)
-    except ValueError as error:
-        raise ConfigurationError(f"--since: {text!r} is no age and no time: {error}") from None
+    return Filters(reason, stage, topic, since_ms(since) if since else 0)
 
 
 def _described(each: Letter, size_bytes: int, done: Replays) -> dict[str, Any]:

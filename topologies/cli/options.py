@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-__all__ = ["ConfigFile"]
+__all__ = ["ConfigFile", "since_ms"]
 
 ConfigFile = Annotated[
     Optional[Path],  # noqa: UP045 - typer evaluates it
@@ -20,3 +20,21 @@ ConfigFile = Annotated[
         show_default=False,
     ),
 ]
+
+
+def since_ms(text: str) -> int:
+    """Unix milliseconds from an age or a time. Raises ConfigurationError."""
+    import time
+    from datetime import datetime
+
+    from schemas.config.units import parse_duration
+    from schemas.errors import ConfigurationError
+
+    try:
+        return round(datetime.fromisoformat(text).timestamp() * 1000)
+    except ValueError:
+        pass
+    try:
+        return round((time.time() - parse_duration(text)) * 1000)
+    except ValueError as error:
+        raise ConfigurationError(f"--since: {text!r} is no age and no time: {error}") from None

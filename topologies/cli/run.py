@@ -29,7 +29,9 @@ def register(app: typer.Typer) -> None:
 def run(  # noqa: PLR0917 - typer calls it by name
     stages: Annotated[
         list[str],
-        typer.Argument(metavar="STAGE...", help="ingest, shape, export, export:BACKEND, or all."),
+        typer.Argument(
+            metavar="STAGE...", help="ingest, sample, emit, shape, export, export:BACKEND, or all."
+        ),
     ],
     config: ConfigFile = None,
     workers: Annotated[
@@ -93,6 +95,14 @@ def _here(booted: Boot, worker: int | None, *, shared_ports: bool) -> int:
         from topologies import ingest
 
         work = ingest.run(booted.config, shared_ports=shared_ports)
+    elif stage == "sample":
+        from topologies import sample
+
+        work = sample.run(booted.config)
+    elif stage == "emit":
+        from topologies import emit
+
+        work = emit.run(booted.config)
     elif stage == "shape":
         from topologies import shape
 

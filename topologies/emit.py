@@ -1,0 +1,80 @@
+"""The emit stage: kept spans, read again from where they came, on their way to the exporters.
+
+sampling.decisions, and ranges of otlp_spans that its work orders name  ->  otlp_spans.out
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from prometheus_client import CollectorRegistry
+
+from schemas.batches import Batch, Record
+from schemas.config import Config
+from schemas.errors import PermanentError
+from schemas.operators import Operator
+from streams.edges.platform import create_registry
+from streams.sampling.counts import EmitCounts
+from streams.sampling.emit import Emit
+from streams.sampling.records import VerdictRecord, WorkOrder, decode
+from topologies.runtime import SourceRange, Stage, serve
+from topologies.runtime.deadletter import dead_letter, without_value
+from topologies.sampling import Concerns, EmitMetrics
+from topologies.sampling.warming import warm_up
+
+__all__ = ["run", "stage"]
+
+READS_MIN_BYTES = 256 << 20
+"""Ranges up to this size are read whatever sampling.order_source_max says now: an order may have
+been written when it was more."""
+
+
+def stage(config: Config, registry: CollectorRegistry) -> Stage:
+    """The table of the worker; its metrics appear in ``registry``."""
+    names, max_bytes = config.topics.names, config.kafka.producer.max_message
+    counts = EmitCounts()
+    EmitMetrics(registry, counts)
+
+    def give_up(batch: Batch, error: PermanentError) -> Record:
+        record = dead_letter(names.deadletter, "emit", batch, error, time.time_ns())
+        return record if len(record.value) <= max_bytes else without_value(record)
+
+    def operators(_topic: str, _partition: int, _partitions: int) -> tuple[Operator, ...]:
+        operator = Emit(
+            output=names.spans_out, max_bytes=max_bytes, counts=counts, dead_letter=give_up
+        )
+        return (operator,)
+
+    @asynccontextmanager
+    async def warm() -> AsyncIterator[None]:
+        await asyncio.to_thread(warm_up, config)
+        yield
+
+    return Stage(
+        name="emit",
+        topics=(names.decisions,),
+        operators=operators,
+        scan=lambda _topic, value: decode(value),
+        reads=_range,
+        reads_max_bytes=max(READS_MIN_BYTES, 4 * config.sampling.order_source_max),
+        # It reads spans rather than writes any: they must be there, with as many partitions.
+        outputs=(names.spans_out, names.spans),
+        lifespan=warm,
+        warnings=Concerns(counts, names.spans),
+    )
+
+
+def _range(record: VerdictRecord | WorkOrder) -> SourceRange | None:
+    """What is read for a record: nothing for verdicts, nor for an order without kept traces."""
+    if isinstance(record, WorkOrder) and len(record.traces.policy):
+        return SourceRange(record.topic, record.partition, record.start, record.stop)
+    return None
+
+
+async def run(config: Config) -> None:
+    """Emit until SIGTERM."""
+    registry = create_registry()
+    await serve(stage(config, registry), config, registry=registry)

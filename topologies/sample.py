@@ -1,0 +1,81 @@
+"""The sample stage: which traces are kept, decided from what their spans say and held by none.
+
+otlp_spans  ->  sampling.decisions; spans on the wrong partition go back to otlp_spans
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from prometheus_client import CollectorRegistry
+
+from schemas.batches import Batch, Record
+from schemas.config import Config
+from schemas.errors import PermanentError
+from schemas.operators import Operator
+from streams import wire
+from streams.edges.platform import create_registry
+from streams.sampling.counts import SampleCounts, State
+from streams.sampling.sample import Sample
+from topologies.runtime import Stage, serve
+from topologies.runtime.deadletter import dead_letter
+from topologies.sampling import Concerns, SampleMetrics, Targets
+from topologies.sampling.warming import warm_up
+
+__all__ = ["run", "stage"]
+
+
+def stage(config: Config, registry: CollectorRegistry) -> Stage:
+    """The table of the worker; its metrics appear in ``registry``."""
+    names = config.topics.names
+    counts = SampleCounts(keys_max=config.telemetry.sampling_keys_max)
+    SampleMetrics(registry, counts, Targets(config.sampling, counts.adjusted.get))
+
+    def give_up(batch: Batch, error: PermanentError) -> Record:
+        return dead_letter(names.deadletter, "sample", batch, error, time.time_ns())
+
+    def operators(topic: str, partition: int, partitions: int) -> tuple[Operator, ...]:
+        operator = Sample(
+            config.sampling,
+            source=topic,
+            decisions=names.decisions,
+            partition=partition,
+            partitions=partitions,
+            partitioner=config.ingest.partitioner,
+            counts=counts,
+            dead_letter=give_up,
+        )
+        weakref.finalize(operator, _forget, counts, partition, counts.partitions[partition])
+        return (operator,)
+
+    @asynccontextmanager
+    async def warm() -> AsyncIterator[None]:
+        await asyncio.to_thread(warm_up, config)
+        yield
+
+    return Stage(
+        name="sample",
+        topics=(names.spans,),
+        operators=operators,
+        # A wrong id is one span's fault: it does not make the rest of a batch unreadable.
+        scan=lambda _topic, value: wire.scan_traces(value, strict_ids=False),
+        outputs=(names.decisions,),
+        lifespan=warm,
+        warnings=Concerns(counts, names.spans),
+    )
+
+
+def _forget(counts: SampleCounts, partition: int, state: State) -> None:
+    """The partition is somebody else's now, unless there is another operator for it here."""
+    if counts.partitions.get(partition) is state:
+        del counts.partitions[partition]
+
+
+async def run(config: Config) -> None:
+    """Sample until SIGTERM."""
+    registry = create_registry()
+    await serve(stage(config, registry), config, registry=registry)
