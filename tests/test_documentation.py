@@ -23,6 +23,7 @@ import pytest
 
 from schemas.config.checks import cross_check
 from schemas.config.load import load
+from streams.sampling.outgoing import SOURCE
 from topologies.catalogue import to_markdown
 from topologies.cli.main import app
 from topologies.localkafka.probe import free_ports
@@ -47,7 +48,7 @@ def commands(page: Path) -> list[str]:
 class Terminal:
     """A folder, an environment, and what runs in the background until the page is done."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, sampling: bool) -> None:
         self.folder = folder
         (folder / "topologies").symlink_to(ROOT / "topologies")
         names = ("kafka", "grpc", "http", "backend", "admin")
@@ -62,6 +63,7 @@ class Terminal:
             export:
               backends: {{default: {{endpoint: "http://127.0.0.1:{self.ports["backend"]}"}}}}
             telemetry: {{endpoint: "127.0.0.1:{self.ports["admin"]}"}}
+            sampling: {{enabled: {str(sampling).lower()}, decision_wait: 1s, root_wait: 0s}}
             """
         )
         self.environment = {
@@ -166,6 +168,14 @@ def _speaks(terminal: Terminal, command: str) -> None:
     assert terminal.run(command).strip(), f"{command} says nothing"
 
 
+def _decided(terminal: Terminal, command: str) -> None:
+    """Spans take a moment to be decided."""
+    deadline = time.monotonic() + START_S
+    while not re.search(r"\b(kept|dropped)\b", said := terminal.run(command)):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.2)
+
+
 def _demo(terminal: Terminal, command: str) -> None:
     terminal.run(f"{command} SECONDS=5 ARGS=--any-ports", folder=ROOT, timeout_s=240)
 
@@ -187,6 +197,8 @@ HOW: Mapping[str, Callable[[Terminal, str], None]] = {
     "otlp-streams tap": _finishes,
     "otlp-streams control": _speaks,
     "otlp-streams deadletter": _speaks,
+    "otlp-streams explain": _decided,
+    "otlp-streams sampling": _speaks,
     "otlp-streams records": _speaks,
     "otlp-streams top": _speaks,
     "otlp-streams topics": _speaks,
@@ -211,8 +223,8 @@ def _needs_kafka(page: Path) -> bool:
 
 
 @pytest.fixture
-def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    terminal = Terminal(tmp_path)
+def terminal(page: Path, tmp_path: Path) -> Iterator[Terminal]:
+    terminal = Terminal(tmp_path, sampling=page.name == "sampling.md")
     try:
         yield terminal
     finally:
@@ -280,8 +292,11 @@ def test_every_setting_that_is_named_exists() -> None:
     from schemas.config.fields import settings
     from schemas.control import control_settings
 
-    # Names of the control topic look alike.
-    paths = {s.path for s in settings(Config)} | control_settings(Config()).keys()
+    # Names of the control topic look alike, and so do those of topics and headers.
+    config = load("sampling: {enabled: true}")
+    paths = {s.path for s in settings(Config)}
+    paths |= control_settings(Config()).keys() | control_settings(config).keys()
+    paths |= set(config.topics.names.model_dump().values()) | {SOURCE}
     sections = {path.rpartition(".")[0] for path in paths}
     roots = "|".join(Config.model_fields)
     for page in PAGES:
