@@ -111,7 +111,7 @@ def take(state, now, rows, first):
     The rows stay as they are until the next ``absorb``; ``first`` are their offsets.
     """
     interval = load_i64(state, INTERVAL)
-    deadline = now // interval
+    deadline = max(now, load_i64(state, CLOCK)) // interval
     arrived_until = deadline * interval - load_i64(state, WAIT)
     n = 0
     while n < len(rows) and load_i64(state, OLDEST) != 0:
