@@ -148,8 +148,8 @@ class BudgetStrategy:
         shares, count = decided.share[rows][first], len(first)
         volume = np.bincount(inverse, of_groups, count)
         kept = np.bincount(inverse, kept_of_groups, count)
-        minimum = self.memory[1] if len(self.memory) > 1 else self._minimum
-        slow, fast, credit = self._remembered(shares, decided.decided_ms, minimum)
+        # The minimum that was in force then, whatever it is set to now.
+        slow, fast, credit = self._remembered(shares, decided.decided_ms, self.memory[1])
         at = self.table.place(shares, decided.decided_ms)
         placed = at != EMPTY
         at = at[placed]
@@ -159,7 +159,7 @@ class BudgetStrategy:
 
     @property
     def _balance(self) -> float:
-        return self.memory[0] if self.memory else 0.0
+        return self.memory[0]
 
     def _remembered(
         self, shares: NDArray[np.uint64], now_ms: int, minimum: float

@@ -37,7 +37,7 @@ class RateLimitStrategy:
         return max(self._rate * self._burst_s, 1.0)
 
     def _tokens(self, passed_s: float) -> float:
-        tokens = self.memory[0] if self.memory else self._most
+        tokens = self.memory[0]
         return min(tokens + self._rate * passed_s, max(self._most, tokens))
 
     def choose(
