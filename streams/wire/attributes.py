@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.wire.compiling import inner, kernel
+from streams.wire.compiling import inlined, inner, kernel
 from streams.wire.memory import (
     address_of,
     load_f64,
@@ -36,6 +36,7 @@ _TYPE = np.uint64(0x9FB21C651E98DF25)
 _VALUE = np.uint64(0xD1342543DE82EF95)
 _ONE = np.uint64(1)
 _NONE = np.uint64(0)
+_UNUSUAL = -2
 
 
 @inner
@@ -64,13 +65,13 @@ def field_of_key(a, p, size, where, keys, table, count):
     """
     mask = np.uint64(load_i64(table, where * LENGTHS + min(size, LENGTHS - 1)))
     if mask == _NONE:
-        return -1
+        return np.int64(-1)
     for f in range(count):
         if (mask >> np.uint64(f)) & _ONE:
             q = load_i64(table, STARTS + f)
             if load_i64(table, STARTS + f + 1) - q == size and same(a, p, keys, q, size):
                 return f
-    return -1
+    return np.int64(-1)
 
 
 @inner
@@ -132,17 +133,65 @@ def read_value(a, p, end, work):
 
 
 @inner
-def match(a, p, end, where, keys, table, count):
-    """Which field the KeyValue in ``[p, end)`` is of, or -1."""
-    if end - p >= 4 and load_u8(a, p) == 0x0A:
-        size = load_u8(a, p + 1)
-        q = p + 2 + size
-        if size < 0x80 and q + 1 < end and load_u8(a, q) == 0x12:
-            body = field_body(a, q + 1, end)
-            if body >= 0 and (body & 0xFFFFFFFF) + (body >> 32) == end:  # the usual form
-                return field_of_key(a, p + 2, size, where, keys, table, count)
+def usual_value(a, p, end, work):
+    """Read an AnyValue that is one short field, the last byte included; False: it is another."""
+    if end - p < 2:
+        return False
+    tag = load_u8(a, p)
+    byte = load_u8(a, p + 1)
+    if tag == 0x0A:
+        if byte >= 0x80 or p + 2 + byte != end:
+            return False
+        store_i64(work, KIND, STRING)
+        store_i64(work, START, p + 2)
+        store_i64(work, STOP, end)
+        return True
+    if tag != 0x18 and tag != 0x10:
+        return False
+    value = byte & 0x7F
+    q = p + 2
+    shift = 7
+    while byte >= 0x80 and q < end and shift < 35:
+        byte = load_u8(a, q)
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        q += 1
+    if q != end or byte >= 0x80:
+        return False
+    store_i64(work, KIND, INT if tag == 0x18 else BOOL)
+    store_i64(work, WORD, value if tag == 0x18 else np.int64(value != 0))
+    return True
+
+
+@inlined
+def usual_match(a, p, end, where, keys, table, count, work):
+    """``match`` of a KeyValue that is a key, then a value, with lengths of one byte.
+
+    _UNUSUAL: it is not.
+    """
+    size = end - p
+    if size < 4 or size >= 0x84 or load_u8(a, p) != 0x0A:
+        return _UNUSUAL
+    length = load_u8(a, p + 1)
+    q = p + 2 + length
+    if q + 2 > end or load_u8(a, q) != 0x12 or q + 2 + load_u8(a, q + 1) != end:
+        return _UNUSUAL
+    if load_i64(table, where * LENGTHS + length) == 0:  # most attributes
+        return np.int64(-1)
+    f = field_of_key(a, p + 2, length, where, keys, table, count)
+    if f >= 0 and not usual_value(a, q + 2, end, work):
+        read_value(a, q, end, work)
+    return f
+
+
+@inner
+def match(a, p, end, where, keys, table, count, work):
+    """Which field the KeyValue in ``[p, end)`` is of, or -1; its value is read then."""
     key = last_key(a, p, end)
-    return field_of_key(a, key & 0xFFFFFFFF, key >> 32, where, keys, table, count)
+    f = field_of_key(a, key & 0xFFFFFFFF, key >> 32, where, keys, table, count)
+    if f >= 0:
+        read_value(a, p, end, work)
+    return f
 
 
 @inner
@@ -186,7 +235,7 @@ def read_attributes(a, p, end, tag, where, keys, table, count, column, rows, lef
 
     ``left`` fields have no value yet; returns how many have none afterwards.
     """
-    while p < end and left > 0:
+    while p < end:
         if load_u8(a, p) != tag:
             p = skip_field(a, p, end)
             continue
@@ -195,11 +244,14 @@ def read_attributes(a, p, end, tag, where, keys, table, count, column, rows, lef
             break
         q = body & 0xFFFFFFFF
         p = q + (body >> 32)
-        f = match(a, q, p, where, keys, table, count)
+        f = usual_match(a, q, p, where, keys, table, count, work)
+        if f == _UNUSUAL:
+            f = match(a, q, p, where, keys, table, count, work)
         if f >= 0 and load_u8(load_i64(work, OUT_KIND), f * rows + column) == ABSENT:
-            read_value(a, q, p, work)
             put(a, f * rows + column, work)
             left -= 1
+            if left == 0:
+                break
     return left
 
 

@@ -27,7 +27,7 @@ import numba
 from numba.core import config
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
-__all__ = ["cache_directory", "inner", "kernel"]
+__all__ = ["cache_directory", "inlined", "inner", "kernel"]
 
 _PACKAGE = Path(__file__).parent
 _SAMPLING = _PACKAGE.parent / "sampling"
@@ -140,3 +140,8 @@ def kernel(function: Callable[..., Any]) -> Any:
 def inner(function: Callable[..., Any]) -> Any:
     """Compile a function that only kernels call; its code becomes part of theirs."""
     return numba.njit(error_model="numpy")(function)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """``inner``, for what is called for every attribute: the compiler is not asked whether."""
+    return numba.njit(error_model="numpy", forceinline=True)(function)

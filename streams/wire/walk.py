@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from streams.wire import faults
-from streams.wire.compiling import inner
+from streams.wire.compiling import inlined, inner
 from streams.wire.faults import fault
 from streams.wire.fields import FIELDS, NUMBERS, ROW, Kind
 from streams.wire.memory import load_i64, load_u8, store_i64
@@ -93,7 +93,7 @@ def field_body(a, p, end):
     return q | (size << 32)
 
 
-@inner
+@inlined
 def skip_field(a, p, end):
     """Offset after the field at ``p``; for what ``scan`` has accepted, so that nothing is wrong.
 
