@@ -311,3 +311,21 @@ def test_every_command_is_in_the_readme() -> None:
     for name in typer.main.get_command(app).commands:  # type: ignore[attr-defined]
         if name != "version":
             assert re.search(rf"[`,] ?`?{name}\b", readme), name
+
+
+def test_the_table_of_a_budgets_shares_is_calculated() -> None:
+    import numpy as np
+
+    from streams.sampling.strategies.filling import fill
+
+    page = (ROOT / "docs" / "sampling.md").read_text()
+    share = float(re.search(r"with a share of (\d+)", page)[1])  # type: ignore[index]
+    titles = re.search(r"^\| key \| traces \|(.+)\|$", page, re.MULTILINE)[1]  # type: ignore[index]
+    evenness = [float(number) for number in re.findall(r"\d+(?:\.\d+)?", titles)]
+    rows = re.findall(r"^\| [A-Z]+ /\w+ \| (\d+) \|(.+)\|$", page, re.MULTILINE)
+    traces = np.array([float(count) for count, _ in rows])
+    shown = np.array([[float(cell) for cell in cells.split("|")] for _, cells in rows])
+    for column, even in enumerate(evenness):
+        kept = traces * fill(traces, traces**even, np.zeros(len(traces)), share)
+        assert np.abs(kept - shown[:, column]).max() <= 0.05 + 1e-9
+    assert shown.shape == (4, 3)
