@@ -60,14 +60,19 @@ async def _show(url: str, interval_s: float, *, once: bool, as_json: bool) -> No
     import json
 
     import aiohttp
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.live import Live
     from rich.text import Text
 
     from schemas.errors import BackendUnavailable
-    from topologies.top import rows, scrape, table
+    from topologies.top import Row, policy_table, rows, scrape, table
 
     console = Console()
+
+    def shown(found: list[Row]) -> Group:
+        sampling = policy_table(found)
+        return Group(table(found, console.width), *(() if sampling is None else ("", sampling)))
+
     if not console.is_terminal:
         console.width = max(console.width, 200)
     async with aiohttp.ClientSession() as session:
@@ -81,12 +86,10 @@ async def _show(url: str, interval_s: float, *, once: bool, as_json: bool) -> No
                 if as_json:
                     typer.echo(json.dumps([row.as_dict() for row in found]))
                 else:
-                    console.print(table(found, console.width))
+                    console.print(shown(found))
                 if once:
                     return
-        with Live(
-            table(rows(None, before), console.width), console=console, auto_refresh=False
-        ) as live:
+        with Live(shown(rows(None, before)), console=console, auto_refresh=False) as live:
             while True:
                 await asyncio.sleep(interval_s)
                 try:
@@ -94,5 +97,5 @@ async def _show(url: str, interval_s: float, *, once: bool, as_json: bool) -> No
                 except BackendUnavailable as error:  # it may be restarting: say so and go on
                     live.update(Text(str(error), style="red"), refresh=True)
                     continue
-                live.update(table(rows(before, now), console.width), refresh=True)
+                live.update(shown(rows(before, now)), refresh=True)
                 before = now

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+from .policies import PolicyRow, policies
 from .scrape import Process, Scrape
 
 __all__ = ["FIGURES", "Figure", "Row", "rows"]
@@ -38,6 +39,7 @@ FIGURES = (
     Figure("bytes_out", "B/s out", "rate", "bytes", (
         "otlp_streams_ingest_bytes_total", "otlp_streams_bytes_out_total",
     ), essential=True),
+    Figure("open", "open", "value", "count", ("otlp_streams_sampling_open_traces",)),
     Figure("lag", "lag", "value", "count", ("otlp_streams_lag_messages",), essential=True),
     Figure("inflight", "in flight", "value", "bytes", (
         "otlp_streams_receiver_inflight_bytes", "otlp_streams_lane_bytes",
@@ -69,10 +71,13 @@ class Row(NamedTuple):
     reason: str
     restarts: int
     figures: Mapping[str, float | None]
+    policies: tuple[PolicyRow, ...] = ()
+    """Of a process that samples."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {**self._asdict(), "figures": dict(self.figures)}
+        policies = [each.as_dict() for each in self.policies]
+        return {**self._asdict(), "figures": dict(self.figures), "policies": policies}
 
 
 def rows(before: Scrape | None, now: Scrape) -> list[Row]:
@@ -91,9 +96,19 @@ def rows(before: Scrape | None, now: Scrape) -> list[Row]:
                 reason=str(reason),
                 restarts=int(status.get("restarts", 0)),
                 figures={figure.name: _figure(figure, process, before, now) for figure in FIGURES},
+                policies=tuple(_policies(process, before, now)),
             )
         )
     return found
+
+
+def _policies(process: Process, before: Scrape | None, now: Scrape) -> list[PolicyRow]:
+    if process not in now.policies:
+        return []
+    if before is None or process not in before.policies:
+        return policies(None, now.policies[process], 1)
+    seconds = now.time_s - before.time_s
+    return policies(before.policies[process], now.policies[process], seconds)
 
 
 def _figure(figure: Figure, process: Process, before: Scrape | None, now: Scrape) -> float | None:

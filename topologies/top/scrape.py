@@ -6,22 +6,30 @@ import asyncio
 import json
 import time
 from collections import defaultdict
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from schemas.errors import BackendUnavailable
+
+from .policies import PREFIX, Labelled
 
 __all__ = ["Process", "Scrape", "scrape"]
 
 Process = tuple[str, str]
 """Stage and worker."""
 
+K = TypeVar("K")
 _TIMEOUT_S = 5.0
 _STAGES_OF = {
     "otlp_streams_receiver_requests": "ingest",
     "otlp_streams_ingest_items": "ingest",
+    "otlp_streams_sampling_spans": "sample",
+    "otlp_streams_sampling_emit_orders": "emit",
 }
 """Who serves a metric that does not say it."""
 
@@ -35,6 +43,8 @@ class Scrape(NamedTuple):
     """Sum over all other labels, by process and sample name."""
     status: dict[Process, dict[str, Any]]
     """What the supervisor knows about each process; empty without one."""
+    policies: Mapping[Process, Labelled] = MappingProxyType({})
+    """Samples that name a policy of sampling."""
 
 
 async def scrape(session: aiohttp.ClientSession, url: str) -> Scrape:
@@ -48,7 +58,8 @@ async def scrape(session: aiohttp.ClientSession, url: str) -> Scrape:
             )
         if code != 200:
             raise BackendUnavailable(f"{url}/metrics answers {code}")
-        values = _sums(text)
+        samples = list(_samples(text))
+        values, policies = _sums(samples), _policies(samples)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise BackendUnavailable(f"{url} does not answer: {error or 'timeout'}") from None
     except ValueError as error:
@@ -56,13 +67,13 @@ async def scrape(session: aiohttp.ClientSession, url: str) -> Scrape:
     if status_code == 200:
         known = {(each["stage"], str(each["worker"])): each for each in _json(status)["processes"]}
     else:
-        values = _alone(values)
+        values, policies = _alone(values), _alone(policies)
         reason = None if ready_code == 200 else _reason(ready)
         known = {
             process: {"state": "running", "ready": ready_code == 200, "reason": reason}
             for process in values
         }
-    return Scrape(time.monotonic(), values, known)
+    return Scrape(time.monotonic(), values, known, policies)
 
 
 async def _get(session: aiohttp.ClientSession, url: str) -> tuple[int, str]:
@@ -85,17 +96,33 @@ def _reason(ready: str) -> str:
     return "; ".join(f"{part}: {why}" for part, why in reasons.items())
 
 
-def _sums(text: str) -> dict[Process, dict[str, float]]:
-    sums: dict[Process, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+def _samples(text: str) -> Iterator[tuple[Process, Sample]]:
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             stage = sample.labels.get("stage") or _STAGES_OF.get(family.name, "")
-            process = (_stage(stage), sample.labels.get("worker", ""))
-            sums[process][sample.name] += sample.value
-            outcome = sample.labels.get("outcome")
-            if outcome is not None:
-                sums[process][f"{sample.name}:{outcome}"] += sample.value
+            yield (_stage(stage), sample.labels.get("worker", "")), sample
+
+
+def _sums(samples: list[tuple[Process, Sample]]) -> dict[Process, dict[str, float]]:
+    sums: dict[Process, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for process, sample in samples:
+        sums[process][sample.name] += sample.value
+        outcome = sample.labels.get("outcome")
+        if outcome is not None:
+            sums[process][f"{sample.name}:{outcome}"] += sample.value
     return {process: dict(values) for process, values in sums.items()}
+
+
+def _policies(
+    samples: list[tuple[Process, Sample]],
+) -> dict[Process, dict[tuple[str, str, str], float]]:
+    found: dict[Process, dict[tuple[str, str, str], float]] = defaultdict(dict)
+    for process, sample in samples:
+        policy = sample.labels.get("policy")
+        if policy is not None and sample.name.startswith(PREFIX):
+            key = (sample.name.removeprefix(PREFIX), policy, sample.labels.get("unit", ""))
+            found[process][key] = sample.value
+    return dict(found)
 
 
 def _stage(name: str) -> str:
@@ -103,10 +130,10 @@ def _stage(name: str) -> str:
     return f"export:{name.removeprefix('export.')}" if name.startswith("export.") else name
 
 
-def _alone(values: dict[Process, dict[str, float]]) -> dict[Process, dict[str, float]]:
+def _alone(values: dict[Process, dict[K, float]]) -> dict[Process, dict[K, float]]:
     """Without a supervisor there is one process, whatever its metrics say of themselves."""
     stage = ", ".join(sorted({name for name, _ in values if name})) or "process"
-    joined: dict[str, float] = defaultdict(float)
+    joined: dict[K, float] = defaultdict(float)
     for sums in values.values():
         for name, value in sums.items():
             joined[name] += value

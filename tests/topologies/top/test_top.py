@@ -1,20 +1,25 @@
 """``top`` against a real supervisor's and a real stage's admin port."""
 
 import asyncio
+import io
 import json
 import sys
 
 import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge
+from rich.console import Console
 
+from schemas.config.load import load
 from schemas.errors import BackendUnavailable
 from streams.edges.platform import AdminServer
 from streams.edges.platform.federation import Federation
 from streams.edges.receivers import ReceiverMetrics
+from streams.sampling.counts import SampleCounts, State
 from topologies.ingest.metrics import IngestMetrics
 from topologies.runtime.metrics import LaneCounts, LaneState, RuntimeMetrics
-from topologies.top import FIGURES, Scrape, rows, scrape
+from topologies.sampling import SampleMetrics, Targets
+from topologies.top import FIGURES, PolicyRow, Scrape, policy_table, rows, scrape
 
 
 class Host:
@@ -117,7 +122,8 @@ async def test_every_figure_has_a_source_and_rates_are_of_growth(supervisor):
     assert export.figures["items"] is None
     assert ingest.figures["items"] == 0
     assert ingest.figures["in"] == 0
-    known = {f.name for f in FIGURES} - {"refused"}  # nothing was refused, so there is no sample
+    # Nothing was refused, so there is no sample; nothing samples.
+    known = {f.name for f in FIGURES} - {"refused", "open"}
     assert all(ingest.figures[n] is not None or export.figures[n] is not None for n in known)
 
 
@@ -127,6 +133,61 @@ def test_a_process_that_began_anew_has_no_negative_rates():
     now = Scrape(2.0, {process: {"process_cpu_seconds_total": 1.0}}, {})
     assert rows(before, now)[0].figures["cpu"] == 0.5
     assert rows(None, now)[0].figures["cpu"] is None
+
+
+POLICIES = """
+sampling:
+  policies:
+  - {name: errors, match: {status: error}, always: true, exempt: true}
+  - {name: rest, budget: {bytes_per_second: 1MB}}
+"""
+
+
+async def test_policies_with_their_targets_over_all_processes():
+    settings = load(POLICIES).sampling
+    workers = [SampleCounts(), SampleCounts()]
+
+    async def metrics():
+        federation = Federation()
+        for number, counts in enumerate(workers):
+            registry = CollectorRegistry()
+            SampleMetrics(registry, counts, Targets(settings))
+            federation.add_registry(registry, {"stage": "sample", "worker": str(number)})
+        whole = CollectorRegistry()
+        whole.register(federation)
+        return whole
+
+    async def status():
+        return {"processes": [{"stage": "sample", "worker": n, "ready": True} for n in (0, 1)]}
+
+    admin = AdminServer("127.0.0.1:0", metrics, pages={"/status": status})
+    await admin.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            before = await scrape(session, f"http://{admin.endpoint}")
+            unknown = PolicyRow("rest", None, None, None, "bytes", 1e6)
+            assert [row.policies for row in rows(None, before)] == [(unknown,)] * 2
+            for counts in workers:
+                counts.kept_traces.update(errors=10, rest=30)
+                counts.kept_spans.update(errors=100, rest=300)
+                counts.kept_bytes.update(errors=50_000, rest=800_000)
+                counts.dropped_traces["rest"] += 70
+            workers[1].kept_traces["rest"] += 20
+            workers[1].partitions[2] = State(open_traces=5)
+            now = (await scrape(session, f"http://{admin.endpoint}"))._replace(
+                time_s=before.time_s + 2
+            )
+    finally:
+        await admin.stop()
+    processes = rows(before, now)
+    assert [row.figures["open"] for row in processes] == [None, 5]
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(policy_table(processes))
+    lines = {line.split()[0]: line.split()[1:] for line in console.export_text().splitlines()}
+    assert lines["rest"] == ["40", "70", "300", "1.0", "MB", "800.0", "kB", "80", "%"]
+    assert lines["errors"] == ["10", "0", "100"]
+    assert {each["policy"] for each in processes[0].as_dict()["policies"]} == {"rest", "errors"}
+    assert policy_table(rows(None, Scrape(0.0, {("ingest", "0"): {}}, {}))) is None
 
 
 async def test_a_stage_alone():
