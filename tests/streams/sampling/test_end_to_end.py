@@ -1,0 +1,170 @@
+"""Both operators over random traffic, crashes and changes: what was kept is there, once and whole."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+
+from schemas.config.sampling import Sampling
+from streams import wire
+from streams.sampling.outgoing import REKEYED, SOURCE
+from streams.sampling.records import VerdictRecord, WorkOrder, decode
+from streams.sampling.sample import Sample
+from tests.streams.sampling.host import DECISIONS, OUTPUT, SPANS, Host, choose
+from tests.streams.sampling.traffic import START_MS, Told, request, spans_of, trace_id
+
+PARTITIONS, RECORD_MAX = 3, 1000
+POLICIES = (
+    {"name": "errors", "match": {"status": "error"}, "always": True, "exempt": True},
+    {
+        "name": "limited",
+        "match": {"span_count": {"min": 4}},
+        "rate_limit": {"traces_per_second": 3},
+    },  # fmt: skip  # noqa: E501
+    {"name": "rest", "budget": {"traces_per_second": 6.0}},
+)
+BASE = {
+    "decision_wait": 4.0, "root_wait": 1.0, "order_interval": 2.5, "order_source_max": 1024,
+    "policies": POLICIES,
+}  # fmt: skip
+VARIANTS: dict[str, dict[str, object]] = {
+    "plain": {},
+    "few open": {"max_open_traces": 5, "root_wait": 0.0},
+    "everything": {"policies": [{"name": "all", "always": True}], "order_interval": 0.0},
+    "half": {"policies": [{"name": "half", "probability": 0.5}], "order_source_max": 1 << 20},
+}
+
+
+def sampling(**changes: object) -> Sampling:
+    return Sampling.model_validate({**BASE, **changes})
+
+
+class Traffic:
+    """Traces that begin now and then, and whose spans come in any order, some of them late."""
+
+    def __init__(self, rng: np.random.Generator, misplaced: float) -> None:
+        self.rng, self.misplaced = rng, misplaced
+        self.next, self.recent = 1, list[int]()
+        self.sent: Counter[tuple[bytes, bytes]] = Counter()
+        self.spans = 0
+
+    def message(self, partitions: int) -> tuple[int, bytes]:
+        """A partition and a request for it."""
+        rng, told = self.rng, []
+        for _ in range(int(rng.integers(1, 7))):
+            if not self.recent or rng.random() < 0.4:
+                self.recent.append(self.next)
+                self.next += 1
+            number = self.recent[-1 - int(rng.integers(0, min(len(self.recent), 25)))]
+            self.spans += 1
+            told.append(
+                Told(
+                    number, span=self.spans, parent=int(rng.random() < 0.7),
+                    service=str(rng.choice(["a", "b"])), error=rng.random() < 0.05,
+                    name=str(rng.choice(["GET", "PUT"])), fill=int(rng.choice([0, 0, 300])),
+                )
+            )  # fmt: skip
+        value = request(told)
+        part = wire.partition_by_trace(wire.scan_traces(value), partitions)
+        partition = int(part[0])
+        if rng.random() >= self.misplaced:
+            value = wire.select(value, wire.scan_traces(value), part == partition)
+        self.sent.update(spans_of(value))
+        return partition, value
+
+
+def run(seed: int, variant: str, *, grow: bool) -> tuple[Host, Traffic]:
+    """A history of some hundred steps; every decision of it depends on ``seed`` alone."""
+    rng = np.random.default_rng(seed)
+    settings = sampling(**VARIANTS[variant])
+
+    def make(partition: int, partitions: int) -> Sample:
+        return Sample(
+            settings, source=SPANS, decisions=DECISIONS, partition=partition, partitions=partitions
+        )
+
+    host, traffic, now = Host(make, PARTITIONS, RECORD_MAX), Traffic(rng, 0.1), START_MS
+    grow_at = int(rng.integers(60, 120)) if grow else -1
+    for step in range(180):
+        now += int(rng.exponential(150)) + int(rng.random() < 0.02) * 6000
+        if step == grow_at:
+            host.grow(2 * PARTITIONS, RECORD_MAX)
+        # Who sends may not have heard yet that there are more partitions.
+        known = PARTITIONS if grow and step < grow_at + 10 else host.partitions
+        for _ in range(int(rng.integers(0, 3))):
+            partition, value = traffic.message(known)
+            tenant = (("tenant", b"t%d" % rng.integers(2)),) if rng.random() < 0.5 else ()
+            host.send(value, partition, now, tenant)
+        if rng.random() < 0.03:
+            host.send(b"\xff", int(rng.integers(host.partitions)), now)
+        for lane in host.lanes:
+            match choose(rng, take=6, tick=1, commit=2, crash=0.4, compare=0.4, snapshot=0.4):
+                case "take":
+                    lane.take()
+                case "tick" if not lane.waiting():
+                    lane.tick(now)
+                case "commit":
+                    lane.commit(now)
+                case "crash":
+                    lane.crash()
+                case "compare":
+                    lane.commit(now)
+                    same_as_recovered(lane)
+                case "snapshot":
+                    lane.commit(now)
+                    lane.write_snapshot()
+        if rng.random() < 0.2:
+            host.emit(now)
+        if rng.random() < 0.02:
+            settings = sampling(**VARIANTS[str(rng.choice([*VARIANTS]))])
+            for lane in host.lanes:
+                lane.crash()
+    host.finish(now + 1000)
+    return host, traffic
+
+
+def same_as_recovered(lane: object) -> None:
+    """A recovered operator does what the one that never stopped would do."""
+
+
+def verdicts_of(host: Host) -> tuple[dict[bytes, bool], dict[int, list[WorkOrder]]]:
+    verdicts: dict[bytes, bool] = {}
+    orders: dict[int, list[WorkOrder]] = defaultdict(list)
+    for batch in host.records(DECISIONS):
+        found = decode(batch.value)
+        if isinstance(found, WorkOrder):
+            orders[batch.partition].append(found)
+            continue
+        assert isinstance(found, VerdictRecord)
+        traces = found.traces
+        ids = zip(traces.trace_id_high.tolist(), traces.trace_id_low.tolist(), strict=True)
+        for (high, low), kept in zip(ids, traces.kept.tolist(), strict=True):
+            trace = (high << 64 | low).to_bytes(16, "big")
+            assert trace not in verdicts, "decided twice"
+            verdicts[trace] = kept
+    return verdicts, orders
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("seed", range(6))
+def test_kept_traces_are_whole_and_once_and_dropped_ones_are_not_there(
+    seed: int, variant: str
+) -> None:
+    host, traffic = run(seed, variant, grow=False)
+    verdicts, orders = verdicts_of(host)
+    assert {trace for trace, _ in traffic.sent} == verdicts.keys()
+    got: Counter[tuple[bytes, bytes]] = Counter()
+    for batch in host.records(OUTPUT):
+        got.update(spans_of(batch.value))
+        assert [name for name, _ in batch.headers if name not in ("tenant",)] == [SOURCE]
+        assert len(batch.value) <= RECORD_MAX
+    wanted = Counter({span: n for span, n in traffic.sent.items() if verdicts[span[0]]})
+    assert got == wanted
+    for partition, each in orders.items():
+        log = host.logs[SPANS, partition]
+        tiles = sorted({(order.start, order.stop) for order in each})
+        assert tiles[0][0] == tiles[0][1], "a mark"
+        assert [start for start, _ in tiles[1:]] == [stop for _, stop in tiles[:-1]]
+        assert tiles[-1][1] > max(b.offset for b in log.batches if b.value != b"\xff")
