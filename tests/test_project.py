@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 from schemas.config.checks import cross_check
 from schemas.config.load import load
+from topologies.stages import expand
 
 ROOT = Path(__file__).parents[1]
 LOCKS = [ROOT / "requirements.lock", ROOT / "deploy/requirements.lock", ROOT / "deploy/build.lock"]
@@ -166,6 +167,7 @@ def test_compose_refers_to_what_is_there() -> None:
     compose = _compose()
     services, volumes = compose["services"], compose["volumes"]
     assert {"kafka", "topics", "ingest", "shape", "export", "collector"} <= set(services)
+    assert {"sample", "emit"} <= set(services)
     for name, service in services.items():
         assert "image" in service, name
         for other in service.get("depends_on", {}):
@@ -181,6 +183,15 @@ def test_compose_refers_to_what_is_there() -> None:
             assert service["read_only"] is True
 
 
+def _filled(environment: dict[str, str], given: dict[str, str]) -> dict[str, str]:
+    """As compose fills in ``${NAME:-default}``."""
+    variable = re.compile(r"\$\{(\w+):-([^}]*)\}")
+    return {
+        name: variable.sub(lambda found: given.get(found[1], found[2]), value)
+        for name, value in environment.items()
+    }
+
+
 def test_compose_gives_the_image_a_configuration_that_runs() -> None:
     config_file = ROOT / "deploy" / "otlp-streams.yaml"
     for name, service in _compose()["services"].items():
@@ -189,8 +200,12 @@ def test_compose_gives_the_image_a_configuration_that_runs() -> None:
         environment = service["environment"]
         used = set(re.findall(r"\$\{env:(\w+)", config_file.read_text()))
         assert set(environment) <= used, f"{name}: a variable that nobody reads"
-        config = load(config_file.read_text(), environment)
+        sampling = {"SAMPLING": "true"} if service.get("profiles") == ["sampling"] else {}
+        config = load(config_file.read_text(), _filled(environment, sampling))
         assert cross_check(config) == []
+        command, *stages = service["command"]
+        if command == "run":
+            assert expand(stages, config) == tuple(stages)
         host, _, port = config.kafka.brokers[0].partition(":")
         assert host in _compose()["services"]
         assert f"PLAINTEXT://{host}:{port}" in str(_compose()["services"][host]["environment"])
