@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.sampling.fingerprints import in_any
-from streams.sampling.keeping import find_kept, note
+from streams.sampling.fingerprints import fetch_any, in_any
+from streams.sampling.keeping import fetch_kept, find_kept, note
+from streams.sampling.memory import prefetch
 from streams.sampling.placement import partition_of
-from streams.sampling.rows import SEED, find, hash_id, insert, remove, row_at
+from streams.sampling.rows import SEED, find, hash_id, head_of, insert, remove, row_at
 from streams.sampling.summaries import (
     AT,
     CLOCK,
@@ -28,7 +29,7 @@ from streams.sampling.summaries import (
     ripe,
 )
 from streams.wire.compiling import inner, kernel
-from streams.wire.memory import address_of, load_i64, store_i64
+from streams.wire.memory import address_of, load_i64, load_u32, store_i64
 
 __all__ = [
     "DROPPED",
@@ -45,6 +46,8 @@ __all__ = [
 ]
 
 OPEN, KEPT, DROPPED, MISPLACED, INVALID, NEW = range(6)
+
+_BLOCK = 32
 
 
 @inner
@@ -63,6 +66,27 @@ def _fate_of_new(state, kept, dropped, offset, high, low):
     return DROPPED if in_any(dropped, high, low) else OPEN
 
 
+@inner
+def _fetch(state, kept, dropped, seed, high, low, hashes, start, stop):
+    """Hashes of a block's ids; what their traces' rows need is on its way to the cache.
+
+    Memory answers many requests at once: one after the other, a span of one of a million open
+    traces would wait for it three times.
+    """
+    for i in range(start, stop):
+        hashes[i - start] = hash_id(seed, high[i], low[i])
+        prefetch(head_of(state, hashes[i - start]))
+    for i in range(start, stop):
+        link = load_u32(head_of(state, hashes[i - start]), 0)
+        if link != 0:
+            prefetch(row_at(state, link - 1))
+            prefetch(row_at(state, link - 1) + 64)
+    for i in range(start, stop):
+        if find(state, hashes[i - start], high[i], low[i]) < 0:
+            fetch_kept(kept, high[i], low[i])
+            fetch_any(dropped, high[i], low[i])
+
+
 @kernel
 def absorb(
     state, kept, dropped, lags, offset, timestamp, tenant,
@@ -76,32 +100,36 @@ def absorb(
     extra_at, stride = address_of(extra), 8 * len(fate)
     row, what = np.int64(-1), INVALID
     last_high, last_low = np.uint64(0), np.uint64(0)
-    for i in range(len(fate)):
-        if not valid[i]:
-            fate[i] = INVALID
-            counts[INVALID] += 1
-            continue
-        # Spans of a trace often follow each other. No valid id is zero.
-        if high[i] != last_high or low[i] != last_low:
-            last_high, last_low = high[i], low[i]
-            hashed = hash_id(seed, last_high, last_low)
-            row = find(state, hashed, last_high, last_low)
-            what = OPEN
-            if row < 0:
-                what = _fate_of_new(state, kept, dropped, offset, last_high, last_low)
-                if what == OPEN:
-                    row = insert(state, hashed, last_high, last_low)
-                    begin(state, row, offset, last_low, tenant)
-                    counts[NEW] += 1
-        fate[i] = what
-        counts[what] += 1
-        if what == OPEN:
-            add_span(
-                state, lags, row, offset, parent[i] == np.uint64(0), start[i], end[i],
-                np.int64(stop[i] - frame[i]), status[i] == 2, name[i],
-                service[i], extra_at + 8 * i, stride, np.int64(matched[i]),
-                randomness[i], threshold[i],
-            )  # fmt: skip
+    hashes = np.empty(_BLOCK, np.uint64)
+    for block in range(0, len(fate), _BLOCK):
+        stop_at = min(block + _BLOCK, len(fate))
+        _fetch(state, kept, dropped, seed, high, low, hashes, block, stop_at)
+        for i in range(block, stop_at):
+            if not valid[i]:
+                fate[i] = INVALID
+                counts[INVALID] += 1
+                continue
+            # Spans of a trace often follow each other. No valid id is zero.
+            if high[i] != last_high or low[i] != last_low:
+                last_high, last_low = high[i], low[i]
+                hashed = hashes[i - block]
+                row = find(state, hashed, last_high, last_low)
+                what = OPEN
+                if row < 0:
+                    what = _fate_of_new(state, kept, dropped, offset, last_high, last_low)
+                    if what == OPEN:
+                        row = insert(state, hashed, last_high, last_low)
+                        begin(state, row, offset, last_low, tenant)
+                        counts[NEW] += 1
+            fate[i] = what
+            counts[what] += 1
+            if what == OPEN:
+                add_span(
+                    state, lags, row, offset, parent[i] == np.uint64(0), start[i], end[i],
+                    np.int64(stop[i] - frame[i]), status[i] == 2, name[i],
+                    service[i], extra_at + 8 * i, stride, np.int64(matched[i]),
+                    randomness[i], threshold[i],
+                )  # fmt: skip
 
 
 @kernel

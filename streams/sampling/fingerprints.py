@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.sampling.memory import store_u32
+from streams.sampling.memory import prefetch, store_u32
 from streams.sampling.rows import hash_id
 from streams.wire.compiling import inner, kernel
 from streams.wire.memory import load_i64, load_u32, store_i64
@@ -26,6 +26,7 @@ __all__ = [
     "SEED",
     "add_to_newest",
     "contains",
+    "fetch_any",
     "in_any",
     "size_bytes",
 ]
@@ -118,6 +119,19 @@ def in_any(state, high, low):
         if _is_in(load_i64(filter_at, _ADDRESS), load_i64(filter_at, _MASK), hashed):
             return True
     return False
+
+
+@inner
+def fetch_any(state, high, low):
+    """What ``in_any`` will look at is on its way to the cache."""
+    hashed = hash_id(SEED, high, low)
+    fingerprint = _fingerprint(hashed)
+    for number in range(load_i64(state, GENERATIONS)):
+        filter_at = _generation(state, number)
+        base, mask = load_i64(filter_at, _ADDRESS), load_i64(filter_at, _MASK)
+        place = np.int64(hashed & np.uint64(0xFFFFFFFF)) & mask
+        prefetch(base + (place * _BITS >> 3))
+        prefetch(base + ((place ^ _distant(fingerprint, mask)) * _BITS >> 3))
 
 
 @inner

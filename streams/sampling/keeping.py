@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.sampling.memory import store_u32, store_u64
-from streams.sampling.rows import COUNT, OWN, SEED, find, hash_id, insert, remove, row_at
+from streams.sampling.memory import prefetch, store_u32, store_u64
+from streams.sampling.rows import COUNT, OWN, SEED, find, hash_id, head_of, insert, remove, row_at
 from streams.wire.compiling import inner, kernel
 from streams.wire.memory import load_i64, load_u32, load_u64, store_i64
 
@@ -21,6 +21,7 @@ __all__ = [
     "activate_all",
     "add",
     "decision",
+    "fetch_kept",
     "find_kept",
     "forget",
     "list_all",
@@ -43,6 +44,12 @@ def find_kept(state, high, low):
     if load_i64(state, COUNT) == 0:
         return np.int64(-1)
     return find(state, hash_id(load_i64(state, SEED), high, low), high, low)
+
+
+@inner
+def fetch_kept(state, high, low):
+    """What ``find_kept`` will look at first is on its way to the cache."""
+    prefetch(head_of(state, hash_id(load_i64(state, SEED), high, low)))
 
 
 @inner

@@ -17,7 +17,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-__all__ = ["Region", "plain", "store_u32", "store_u64"]
+__all__ = ["Region", "plain", "prefetch", "store_u32", "store_u64"]
 
 _NORESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 _SMALL_PAGES = 4 << 20
@@ -64,6 +64,25 @@ def plain(values: NDArray[Any], dtype: Any) -> NDArray[Any]:
 def _store(builder: Any, args: Any, value: Any) -> None:
     pointer = builder.inttoptr(builder.add(args[0], args[1]), value.type.as_pointer())
     builder.store(value, pointer).align = 1
+
+
+@intrinsic
+def prefetch(typingctx: Any, address: Any) -> Any:
+    """Ask for the cache line of an address that is soon needed; any address will do."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        function = builder.module.declare_intrinsic(
+            "llvm.prefetch",
+            [pointer.type],
+            ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number]),
+        )
+        write, near, data = (ir.Constant(number, value) for value in (1, 3, 1))
+        builder.call(function, [pointer, write, near, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
 
 
 @intrinsic

@@ -18,7 +18,19 @@ from streams.sampling.memory import Region, store_u32, store_u64
 from streams.wire.compiling import inner
 from streams.wire.memory import load_i64, load_u32, load_u64, mix, store_i64
 
-__all__ = ["COUNT", "LINK", "OWN", "SEED", "Rows", "find", "hash_id", "insert", "remove", "row_at"]
+__all__ = [
+    "COUNT",
+    "LINK",
+    "OWN",
+    "SEED",
+    "Rows",
+    "find",
+    "hash_id",
+    "head_of",
+    "insert",
+    "remove",
+    "row_at",
+]
 
 COUNT, SEED, _USED, _FREE, _BUCKETS, _LEVEL, _ROWS, _HEADS, _STRIDE, _ROOM = range(10)
 OWN = 16
@@ -50,7 +62,7 @@ def row_at(state, row):
 
 
 @inner
-def _head_of(state, hashed):
+def head_of(state, hashed):
     """Address of the chain that a hash belongs to."""
     level = load_i64(state, _LEVEL)
     bucket = np.int64(hashed & np.uint64(2 * level - 1))
@@ -62,7 +74,7 @@ def _head_of(state, hashed):
 @inner
 def find(state, hashed, high, low):
     """Row number of a trace, -1: there is none."""
-    link = load_u32(_head_of(state, hashed), 0)
+    link = load_u32(head_of(state, hashed), 0)
     while link != 0:
         at = row_at(state, link - 1)
         if load_u64(at, _LOW) == low and load_u64(at, _HIGH) == high:
@@ -113,7 +125,7 @@ def insert(state, hashed, high, low):
     at = row_at(state, row)
     store_u64(at, _HIGH, high)
     store_u64(at, _LOW, low)
-    head = _head_of(state, hashed)
+    head = head_of(state, hashed)
     store_u32(at, LINK, load_u32(head, 0))
     store_u32(head, 0, row + 1)
     count = load_i64(state, COUNT) + 1
@@ -128,7 +140,7 @@ def remove(state, row):
     """Take a row out of its chain and free it; all but its link stays until it is used again."""
     at = row_at(state, row)
     hashed = hash_id(load_i64(state, SEED), load_u64(at, _HIGH), load_u64(at, _LOW))
-    place = _head_of(state, hashed)
+    place = head_of(state, hashed)
     while load_u32(place, 0) != row + 1:
         place = row_at(state, load_u32(place, 0) - 1) + LINK
     store_u32(place, 0, load_u32(at, LINK))
