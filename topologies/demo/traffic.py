@@ -88,7 +88,7 @@ class Traffic:
             rng=np.random.default_rng([source.seed, 1]),
             on_sent=ledger.sent,
             on_acknowledged=self._acknowledged,
-            on_lap=self._lap,
+            on_lap=self.lap,
         )
 
     @property
@@ -103,6 +103,15 @@ class Traffic:
             async with self._client.running():
                 yield
 
+    def lap(self, number: int, lap: Lap) -> None:
+        """A lap begins: write down what is true of it, and mark its faulty traces."""
+        self._write_truth(number, lap)
+        if self._ledger.sampled is not None:
+            for truth in self._recording.truths:
+                if truth.injection.kind in FAULT_KINDS:
+                    ids = (lap.trace_id(trace_id) for trace_id in truth.trace_ids)
+                    self._ledger.sampled.mark(truth.injection.kind, ids)
+
     def _truth(self, path: Path | None) -> Callable[[int, Lap], None]:
         if path is None:
             return truth_writer(None, self._recording)
@@ -110,14 +119,6 @@ class Traffic:
             return truth_writer(self._files.enter_context(path.open("w")), self._recording)
         except OSError as error:
             raise ConfigurationError(f"{path}: {error.strerror}") from error
-
-    def _lap(self, number: int, lap: Lap) -> None:
-        self._write_truth(number, lap)
-        if self._ledger.sampled is not None:
-            for truth in self._recording.truths:
-                if truth.injection.kind in FAULT_KINDS:
-                    ids = (lap.trace_id(trace_id) for trace_id in truth.trace_ids)
-                    self._ledger.sampled.mark(truth.injection.kind, ids)
 
     def _acknowledged(self, kind: Signal, data: bytes, exported: Exported) -> None:
         if not exported.rejected:  # which ones were rejected is not said

@@ -1,0 +1,96 @@
+"""What the demonstration sends, and what it says about that."""
+
+import json
+
+import numpy as np
+import pytest
+
+from schemas.errors import ConfigurationError
+from schemas.signals import Signal
+from streams.recording.laps import fresh
+from streams.recording.messages import parse, spans
+from streams.wire import json as wire_json
+from topologies.demo.ledger import Ledger
+from topologies.demo.sampled import Verdict
+from topologies.demo.traffic import FAULT_KINDS, FAULTS, Source, Traffic, recorded
+from topologies.replay import Pace
+
+
+@pytest.fixture(scope="module")
+def source():
+    return Source(Pace(10.0), FAULTS, 1)
+
+
+@pytest.fixture(scope="module")
+def recording(source):
+    return recorded(source)
+
+
+def by_trace(recording):
+    found = {}
+    for ref in spans(map(parse, recording.frames)):
+        found.setdefault(ref.span.trace_id, []).append(ref.span)
+    return found
+
+
+def test_a_seed_says_it_all(source, recording):
+    again = recorded(source)
+    assert [frame.data for frame in again.frames] == [frame.data for frame in recording.frames]
+    other = recorded(source._replace(seed=2))
+    assert other.frames != recording.frames
+
+
+def test_faults_are_where_they_are_said_to_be_and_few(recording):
+    traces = by_trace(recording)
+    truths = [t for t in recording.truths if t.injection.kind in FAULT_KINDS]
+    failed = {t for t, found in traces.items() if any(span.status.code == 2 for span in found)}
+    said = set().union(*(t.trace_ids for t in truths if t.injection.kind == "errors"))
+    assert failed == said
+    slow = set().union(*(t.trace_ids for t in truths if t.injection.kind == "latency"))
+    for trace_id in slow:
+        found = traces[trace_id]
+        begin = min(span.start_time_unix_nano for span in found)
+        assert max(span.end_time_unix_nano for span in found) - begin > 3e9
+    assert 0 < len(failed) < 0.1 * len(traces)
+    assert 0 < len(slow) < 0.1 * len(traces)
+
+
+def test_a_lap_begins_with_traces_and_its_counts_are_its_own(recording):
+    first = recording.frames[0]
+    assert first.signal is Signal.TRACES
+    assert first.layout.latest_ns == recording.begin_ns
+    for signal in Signal:
+        items = sum(f.layout.items for f in recording.frames if f.signal is signal)
+        assert recording.items[signal] == items > 0
+
+
+def request_with(trace_id):
+    message = wire_json.REQUESTS[Signal.TRACES]()
+    message.resource_spans.add().scope_spans.add().spans.add(trace_id=trace_id, span_id=b"1" * 8)
+    return message.SerializeToString()
+
+
+async def test_truth_is_written_and_marked_in_the_ids_of_the_lap(source, recording, tmp_path):
+    ledger = Ledger(1000, sampled=True)
+    file = tmp_path / "truth.jsonl"
+    traffic = Traffic("127.0.0.1:1", recording, source._replace(truth_file=file), ledger)
+    lap = fresh(np.random.default_rng(5), 10**9)
+    async with traffic.connected():
+        traffic.lap(0, lap)
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [record["kind"] for record in records] == [t.injection.kind for t in recording.truths]
+    (latency,) = (record for record in records if record["kind"] == "latency")
+    (truth,) = (t for t in recording.truths if t.injection.kind == "latency")
+    ids = {lap.trace_id(trace_id) for trace_id in truth.trace_ids}
+    assert set(map(bytes.fromhex, latency["trace_ids"])) == ids
+    assert ids
+    (trace_id, *_) = ids
+    ledger.sent(Signal.TRACES, request_with(trace_id))
+    ledger.decided(trace_id, Verdict(True, "slow", 1.0))
+    assert ledger.sampled.injected[("latency", True)] == 1
+
+
+def test_a_file_of_truths_that_cannot_be_written_is_said(source, recording, tmp_path):
+    wrong = source._replace(truth_file=tmp_path / "no" / "folder")
+    with pytest.raises(ConfigurationError, match="folder"):
+        Traffic("127.0.0.1:1", recording, wrong, Ledger(1000, sampled=True))
