@@ -78,8 +78,10 @@ class DroppedTraces:
         self, trace_id_high: NDArray[np.uint64], trace_id_low: NDArray[np.uint64], now_ms: int
     ) -> None:
         """Remember traces; then forget what is older than ``memory_ms``."""
-        self._clock_ms = max(self._clock_ms, now_ms)
         size = len(trace_id_high)
+        if len(trace_id_low) != size:
+            raise ValueError(f"halves of {size} and {len(trace_id_low)} ids")
+        self._clock_ms = max(self._clock_ms, now_ms)
         if size and not self._generations:
             self._open()
         done = 0
@@ -143,6 +145,8 @@ class DroppedTraces:
         self, trace_id_high: NDArray[np.uint64], trace_id_low: NDArray[np.uint64]
     ) -> NDArray[np.bool_]:
         """Which of the traces were dropped; rarely True for one that was not."""
+        if len(trace_id_high) != len(trace_id_low):
+            raise ValueError(f"halves of {len(trace_id_high)} and {len(trace_id_low)} ids")
         found = np.empty(len(trace_id_high), np.bool_)
         high, low = plain(trace_id_high, np.uint64), plain(trace_id_low, np.uint64)
         fingerprints.contains(self.address, high, low, found)

@@ -87,6 +87,9 @@ class KeptTraces:
         is known stays as it was decided, and its range grows.
         """
         size = len(trace_id_high)
+        columns = (trace_id_low, threshold, policy, first, last)
+        if any(column is not None and len(column) != size for column in columns):
+            raise ValueError(f"columns that are not of {size} traces")
         unknown = np.full(size, -1, np.int64)
         self._reserve(size)
         keeping.add(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from streams.sampling.memory import plain, store_u64
 from streams.sampling.slots import find_slot, slot_of, table_size
-from streams.wire.compiling import inner
-from streams.wire.memory import load_i64
+from streams.wire.compiling import inner, kernel
+from streams.wire.memory import load_i64, load_u64, store_i64
 
 __all__ = ["RootLags", "lag_of"]
 
-_KEYS, _LAGS, _MASK = range(3)
+_KEYS, _LAGS, _MASK, _COUNT, _MOST = range(5)
 
 
 @inner
@@ -19,6 +20,26 @@ def lag_of(state, operation):
     """Milliseconds of a root operation, 0: not known."""
     slot = slot_of(load_i64(state, _KEYS), load_i64(state, _MASK), operation)
     return load_i64(load_i64(state, _LAGS), slot)
+
+
+@kernel
+def set_all(state, operations, lags):
+    """Set lags of operations; how many found no room."""
+    keys, values = load_i64(state, _KEYS), load_i64(state, _LAGS)
+    count, refused = load_i64(state, _COUNT), 0
+    for i in range(len(operations)):
+        if operations[i] == np.uint64(0):
+            continue
+        slot = slot_of(keys, load_i64(state, _MASK), operations[i])
+        if load_u64(keys, 8 * slot) == np.uint64(0):
+            if count == load_i64(state, _MOST):
+                refused += 1
+                continue
+            count += 1
+            store_u64(keys, 8 * slot, operations[i])
+        store_i64(values, slot, max(lags[i], 0))
+    store_i64(state, _COUNT, count)
+    return refused
 
 
 class RootLags:
@@ -34,44 +55,33 @@ class RootLags:
         size = table_size(most)
         self.refused = 0
         """Operations that found no room, each counted once a call."""
-        self._most = most
-        self._count = 0
         self._keys = np.zeros(size, np.uint64)
         self._lags = np.zeros(size, np.int64)
-        places = [self._keys.ctypes.data, self._lags.ctypes.data, size - 1]
+        places = [self._keys.ctypes.data, self._lags.ctypes.data, size - 1, 0, most]
         self._state = np.array(places, np.int64)
         self.address = self._state.ctypes.data
-
-    def _slot(self, operation: int) -> int:
-        return int(find_slot(self._keys.ctypes.data, len(self._keys) - 1, np.uint64(operation)))
 
     def set(self, operations: NDArray[np.uint64], lag_ms: NDArray[np.int64]) -> None:
         """Set the lag of operations; new ones beyond ``most`` are counted and left out.
 
         0 is no operation; a lag below 0 counts as 0.
         """
-        for operation, lag in zip(operations.tolist(), lag_ms.tolist(), strict=True):
-            slot = self._slot(operation)
-            if not operation:
-                continue
-            if not self._keys[slot]:
-                if self._count == self._most:
-                    self.refused += 1
-                    continue
-                self._count += 1
-                self._keys[slot] = operation
-            self._lags[slot] = max(lag, 0)
+        if len(operations) != len(lag_ms):
+            raise ValueError(f"{len(lag_ms)} lags of {len(operations)} operations")
+        known, lags = plain(operations, np.uint64), plain(lag_ms, np.int64)
+        self.refused += set_all(self.address, known, lags)
 
     def get(self, operation: int) -> int | None:
         """Lag of an operation in milliseconds, None: not known."""
-        slot = self._slot(operation)
-        return int(self._lags[slot]) if self._keys[slot] else None
+        keys = self._keys
+        slot = find_slot(keys.ctypes.data, len(keys) - 1, np.uint64(operation))
+        return int(self._lags[slot]) if keys[slot] else None
 
     def clear(self) -> None:
         """Forget all."""
         self._keys.fill(0)
         self._lags.fill(0)
-        self._count = 0
+        self._state[_COUNT] = 0
 
     def __len__(self) -> int:
-        return self._count
+        return int(self._state[_COUNT])

@@ -6,7 +6,8 @@ wheel's size), or in the list of those that are ripe. The wheel holds deadlines 
 ``(AT, AT + size]`` only.
 
 Source offsets are kept as their low 40 bits, times of the broker as their low 32 bits of
-milliseconds: what is open is not as old as a trillion messages or 49 days.
+milliseconds: what is open is not as old as a trillion messages or 49 days. Sums, and the
+number of messages from the first to the last, stay at 2^32 - 1 when they get there.
 """
 
 from __future__ import annotations

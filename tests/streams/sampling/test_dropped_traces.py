@@ -196,3 +196,8 @@ def test_settings_that_make_no_sense() -> None:
         DroppedTraces(511, 1)
     with pytest.raises(ValueError, match="memory_ms"):
         DroppedTraces(1 << 10, 0)
+    high, low = np.ones(2, np.uint64), np.ones(1, np.uint64)
+    with pytest.raises(ValueError, match="halves"):
+        DroppedTraces(1 << 10, 1).add(high, low, 0)
+    with pytest.raises(ValueError, match="halves"):
+        DroppedTraces(1 << 10, 1).contains(high, low)

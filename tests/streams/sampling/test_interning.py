@@ -84,3 +84,5 @@ def test_settings_that_make_no_sense() -> None:
     for kind in (Interned, RootLags):
         with pytest.raises(ValueError, match="most"):
             kind(0)
+    with pytest.raises(ValueError, match="2 lags"):
+        RootLags().set(np.ones(1, np.uint64), np.ones(2, np.int64))

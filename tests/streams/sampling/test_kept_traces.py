@@ -198,3 +198,6 @@ def test_settings_that_make_no_sense() -> None:
         KeptTraces(0, 1)
     with pytest.raises(ValueError, match="memory_ms"):
         KeptTraces(1, 0)
+    ids, policy = np.ones(2, np.uint64), np.ones(1, np.int32)
+    with pytest.raises(ValueError, match="traces"):
+        KeptTraces(1, 1).add(ids, ids, ids, policy, now_ms=0)

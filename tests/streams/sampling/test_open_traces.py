@@ -364,4 +364,10 @@ def test_settings_that_make_no_sense() -> None:
     opened, others = tables(fields=1)
     with pytest.raises(ValueError, match="fields"):
         opened.absorb(*batch([Span(trace=1)], 2), 0, 0, 0, **others)
+    scan, facts = batch([Span(trace=1)], 1)
+    for short in ("service", "matched", "randomness", "threshold"):
+        with pytest.raises(ValueError, match="spans"):
+            opened.absorb(
+                scan, facts._replace(**{short: getattr(facts, short)[:0]}), 0, 0, 0, **others
+            )
     assert len(opened) == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.sampling import absorbing, fingerprints, interning, keeping, slots
+from streams.sampling import absorbing, fingerprints, interning, keeping, root_lags, slots
 from streams.sampling.dropped_traces import DroppedTraces
 from streams.sampling.kept_traces import KeptTraces
 from streams.sampling.open_traces import OpenTraces
@@ -59,7 +59,7 @@ def test_kernels_are_compiled_once() -> None:
     """Another layout of an array, or a number as another type, would compile them again."""
     warm_up_tables()
     test_more_traces_than_there_is_address_space_for()
-    modules = (absorbing, fingerprints, interning, keeping, slots)
+    modules = (absorbing, fingerprints, interning, keeping, root_lags, slots)
     kernels = [k for m in modules for k in vars(m).values() if hasattr(k, "nopython_signatures")]
     entries = [k for k in kernels if k.targetoptions.get("nogil")]
     assert len(entries) > 10
