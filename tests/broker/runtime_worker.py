@@ -83,8 +83,9 @@ class CopyingOperator:
         if b" huge" in batch.value[:200]:
             return Outcome([Record(self._output, b"x" * 2_000_000, self._partition)])
         if b" refused" in batch.value[:200]:
-            # Fits our own limit and not the topic's.
-            return Outcome([Record(self._output, os.urandom(200_000), self._partition)])
+            # Fits our own limit and not the topic's; what comes with it does.
+            values = (ident(batch).encode() + b" a\n", random.Random(0).randbytes(200_000))
+            return Outcome([Record(self._output, value, self._partition) for value in values])
         value = ident(batch).encode()
         parts = (value + b" a\n", value + b" b\n")
         where = (self._partition, b"k", batch.headers)
@@ -105,6 +106,17 @@ class CopyingOperator:
         raise AssertionError("it has no snapshots")
 
     def adjust(self, name: str, value: object) -> None:
+        pass
+
+
+class LoggingOperator(CopyingOperator):
+    """What it writes is its log."""
+
+    def __init__(self, output: str, partition: int, ticks: Path) -> None:
+        super().__init__(output, partition, ticks)
+        self.log_topic = output
+
+    def recall(self, record: Batch) -> None:
         pass
 
 
@@ -146,7 +158,8 @@ def main() -> None:
     }
     if output := order.get("output"):
         ticks = Path(order["done"]).with_suffix(".ticks")
-        operators = lambda _, partition, __: [CopyingOperator(output, partition, ticks)]  # noqa: E731
+        kind = LoggingOperator if knobs.get("logs") else CopyingOperator
+        operators = lambda _, partition, __: [kind(output, partition, ticks)]  # noqa: E731
         if knobs.get("counting"):
             operators = counting(output, knobs)
         merge = bool(knobs.get("merge"))

@@ -6,7 +6,7 @@ import asyncio
 
 from schemas.config import Kafka
 from topologies.kafka import create_producer
-from topologies.runtime.kafka_ports import KafkaLog
+from topologies.runtime.kafka_log import KafkaLog
 
 
 async def test_an_open_transaction_lies_between_the_stable_and_the_written_end(

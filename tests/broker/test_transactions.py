@@ -21,14 +21,15 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 
 from schemas.batches import Batch, Record
 from schemas.config import Kafka
-from schemas.errors import MessageTooLarge, RetryableError
+from schemas.errors import RetryableError
 from tests.conftest import MakeTopic
 from tests.operators.counting import expected, read
-from topologies.exits import EXIT_DEFECT, EXIT_FENCED
+from topologies.exits import EXIT_CONFIGURATION, EXIT_DEFECT, EXIT_FENCED
 from topologies.localkafka import LocalKafka
 from topologies.runtime.journal import Progress, progress_key, snapshot_key
-from topologies.runtime.kafka_ports import KafkaLog, KafkaTransactions
-from topologies.runtime.ports import Fenced, Offset
+from topologies.runtime.kafka_log import KafkaLog
+from topologies.runtime.kafka_transactions import KafkaTransactions
+from topologies.runtime.ports import Fenced, Offset, RecordsRefused
 
 from .runtime_processes import Worker, Workers, metric, send, until
 
@@ -276,7 +277,7 @@ async def test_the_broker_dies_in_the_midst(
         workers.end()
 
 
-async def test_what_kafka_refuses_costs_its_batch_alone(bench: Bench, kafka: LocalKafka) -> None:
+async def test_what_kafka_refuses_costs_itself_alone(bench: Bench, kafka: LocalKafka) -> None:
     """Poison, records beyond our limit, and one that only the topic's own limit refuses."""
     async with KafkaAdmin(kafka) as admin:
         await admin.limit(bench.output, 100_000)
@@ -289,8 +290,8 @@ async def test_what_kafka_refuses_costs_its_batch_alone(bench: Bench, kafka: Loc
     await bench.reached()
     written = b"".join(r.value for r in await bench.records(bench.output)).split(b"\n")[:-1]
     good = [n for n in range(20) if n not in {4, 7, 11, 13}]
-    assert sorted(written) == sorted(b"id%d %s" % (n, p) for n in good for p in (b"a", b"b"))
-    assert len(await bench.records(bench.output)) < 32  # some were joined
+    wanted = [b"id%d %s" % (n, p) for n in good for p in (b"a", b"b")]
+    assert sorted(written) == sorted([*wanted, b"id11 a"])
     letters = {
         int(dict(r.headers)["deadletter.offset"]): (dict(r.headers)["deadletter.reason"], r.value)
         for r in await bench.records(bench.deadletter)
@@ -309,6 +310,25 @@ async def test_what_kafka_refuses_costs_its_batch_alone(bench: Bench, kafka: Loc
     broken = bench.start(counting=None)
     assert await asyncio.to_thread(broken.process.wait, 30) == EXIT_DEFECT
     assert await bench.committed() == 20
+
+
+async def test_a_log_that_refuses_a_record_ends_the_process(
+    bench: Bench, kafka: LocalKafka
+) -> None:
+    """It must not be lost; the topic has to take it, and then all goes on."""
+    async with KafkaAdmin(kafka) as admin:
+        await admin.limit(bench.output, 100_000)
+        await send(bench.bootstrap, bench.topic, [b"id0", b"id1 refused", b"id2"])
+        worker = bench.start(counting=None, logs=True)
+        assert await asyncio.to_thread(worker.process.wait, 30) == EXIT_CONFIGURATION
+        assert f"{bench.output} does not take it: its max.message.bytes is 100000" in worker.log
+        assert await bench.committed() == 1
+        await admin.limit(bench.output, 1_000_000)
+    bench.sent = 3
+    again = bench.start(counting=None, logs=True)
+    await bench.reached()
+    assert again.stop() == 0
+    assert not await bench.records(bench.deadletter)
 
 
 async def test_a_person_resets_the_group(bench: Bench) -> None:
@@ -441,10 +461,10 @@ async def test_the_ports_over_kafka(kafka: LocalKafka, make_topic: MakeTopic, gr
         found = [each async for run in log.read(topic, 0, 1, 6) for each in run]
         assert [(each.offset, each.value) for each in found] == [(1, b"1"), (2, b"2"), (4, b"3")]
         assert (found[0].key, found[0].headers) == (b"k", (("h", b"v"),))
-        with pytest.raises(MessageTooLarge):
-            await first.commit(
-                [Record(topic, b"x", 0), Record(small, os.urandom(5000), 0)], position
-            )
+        large = Record(small, os.urandom(5000), 0)
+        with pytest.raises(RecordsRefused) as refused:
+            await first.commit([Record(topic, b"x", 0), large], position)
+        assert refused.value.indices == [1]
         await first.stop()
 
         second, third = KafkaTransactions(settings, group), KafkaTransactions(settings, group)
@@ -462,6 +482,37 @@ async def test_the_ports_over_kafka(kafka: LocalKafka, make_topic: MakeTopic, gr
         await asyncio.gather(second.stop(), third.stop())
         with pytest.raises(RetryableError):
             await third.commit([], None)
+    finally:
+        await log.close()
+
+
+async def test_records_that_are_refused_together_are_told_apart(
+    kafka: LocalKafka, make_topic: MakeTopic, group: str
+) -> None:
+    settings = Kafka(brokers=(kafka.bootstrap,))
+    small, log = make_topic(1, max_message_bytes=1000), KafkaLog(settings)
+    halves = [Record(small, os.urandom(600), 0) for _ in range(2)]
+    large = Record(small, os.urandom(2000), 0)
+    found: list[object] = []
+    try:
+        for records, apart in ((halves, False), (halves, True), ([*halves, large], True)):
+            transactions = KafkaTransactions(settings, group)
+            await transactions.start()
+            try:
+                found.append(await transactions.commit(records, None, apart=apart))
+            except RecordsRefused as error:
+                found.append(error)
+            await transactions.stop()
+        together, offsets, alone = found
+        assert isinstance(together, RecordsRefused)
+        assert together.indices == [0, 1]
+        assert isinstance(offsets, list)
+        assert len(offsets) == 2
+        assert isinstance(alone, RecordsRefused)
+        assert alone.indices == [2]
+        assert await log.record_max_bytes(small) == 1000
+        assert await log.record_max_bytes(f"{small}-not") is None
+        assert (await log.partitions(small), await log.partitions(f"{small}-not")) == (1, 0)
     finally:
         await log.close()
 

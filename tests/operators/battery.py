@@ -1,8 +1,8 @@
 """What every operator must pass, whatever it does: one battery, driven by hypothesis.
 
 A case says how the operator is made and what it may be given; :func:`check` does the rest. Here
-stands a host without Kafka: it takes batches and ticks in order, keeps what was committed, and
-recovers at any point as :mod:`schemas.operators` says.
+stands a host without Kafka: it takes batches and ticks in order, sets values, keeps what was
+committed, and recovers at any point as :mod:`schemas.operators` says.
 """
 
 from __future__ import annotations
@@ -17,9 +17,23 @@ from hypothesis import strategies as st
 
 from schemas.batches import Batch, Headers, Record
 from schemas.errors import MalformedMessage, PermanentError
-from schemas.operators import Operator, Outcome, Scanned
+from schemas.operators import Operator, Outcome, Scanned, Source
+from schemas.records import Value
 
-__all__ = ["Case", "History", "Refused", "Step", "Tick", "check", "digest", "histories", "take"]
+__all__ = [
+    "PARTITION",
+    "TOPIC",
+    "Adjust",
+    "Case",
+    "History",
+    "Refused",
+    "Step",
+    "Tick",
+    "check",
+    "digest",
+    "histories",
+    "take",
+]
 
 TOPIC, PARTITION = "source", 3
 _HEADERS: list[Headers] = [(), (("tenant", b"a"),), (("tenant", b"b"), ("x", b""))]
@@ -31,7 +45,14 @@ class Tick(NamedTuple):
     now_ms: int
 
 
-Step = Batch | Tick
+class Adjust(NamedTuple):
+    """A value was set at run time."""
+
+    name: str
+    value: Value
+
+
+Step = Batch | Tick | Adjust
 
 
 class Refused(NamedTuple):
@@ -40,7 +61,8 @@ class Refused(NamedTuple):
     reason: str
 
 
-Found = Outcome | Refused
+Found = Outcome | Refused | None
+"""What follows from a step; None: nothing can."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +78,10 @@ class Case:
     """What it, or the scan, refuses."""
     scan: Callable[[str, bytes], Any] | None = None
     """As ``Stage.scan``."""
+    source: Callable[[Any], Source | None] | None = None
+    """From a scan to what the host reads for it: ``Stage.reads``, and the reading."""
+    adjustments: st.SearchStrategy[Adjust] | None = None
+    """Values that may be set between two steps; None: none."""
     size: Callable[[Any], int] | None = None
     """Measures its state, in the unit of ``size_max``."""
     size_max: int = 0
@@ -83,11 +109,16 @@ def histories(draw: st.DrawFn, case: Case) -> History:
     """Offsets with gaps (transaction markers), broker's times, ticks between."""
     offset, now_ms = draw(st.integers(0, 5)), 1_700_000_000_000
     steps: list[Step] = []
+    kinds = ["batch", "batch", "batch", "tick", "poison"]
+    kinds += [] if case.adjustments is None else ["adjust"]
     for _ in range(draw(st.integers(0, case.steps_max))):
         now_ms += draw(st.integers(0, 3000))
-        kind = draw(st.sampled_from(["batch", "batch", "batch", "tick", "poison"]))
+        kind = draw(st.sampled_from(kinds))
         if kind == "tick":
             steps.append(Tick(now_ms))
+            continue
+        if kind == "adjust" and case.adjustments is not None:
+            steps.append(draw(case.adjustments))
             continue
         value = draw(case.poison if kind == "poison" else case.values)
         headers = draw(st.sampled_from(_HEADERS))
@@ -150,9 +181,13 @@ def take(case: Case, operator: Operator, step: Step, *, replayed: bool = False) 
     """One step of the host."""
     if isinstance(step, Tick):
         return operator.tick(step.now_ms)
+    if isinstance(step, Adjust):
+        operator.adjust(*step)
+        return None
     try:
         scan = case.scan(step.topic, step.value) if case.scan else None
-        return operator.process(Scanned(step, scan, replayed))
+        source = None if replayed or case.source is None else case.source(scan)
+        return operator.process(Scanned(step, scan, replayed, source))
     except PermanentError as error:
         return Refused(error.reason)
 
@@ -202,23 +237,38 @@ def recover(
     found: Sequence[Found],
     chunks: Sequence[bytes] | None,
 ) -> Operator:
-    """A new operator, brought to where everything before ``history.crash`` is committed."""
-    steps = history.steps
+    """A new operator, brought to where everything before ``history.crash`` is committed.
+
+    ``chunks``: the snapshot that was taken at ``history.snapshot``; None: there is none, or it
+    cannot be used.
+    """
+    steps, crash = history.steps, history.crash
     operator = make()
-    upto = history.crash if chunks is None else history.snapshot
-    begin = replay_from(steps[:upto], found[:upto])
-    if chunks is None:
-        # As old as what is replayed, and no older: a log is not read from its beginning.
-        since = max(n for n in range(upto + 1) if n == 0 or next_offset(steps[:n]) <= begin)
+    if operator.snapshots == "state":
+        known = 0 if chunks is None else history.snapshot
+        begin, since = replay_from(steps[:known], found[:known]), known
     else:
-        since = history.snapshot
+        begin, since = replay_from(steps[:crash], found[:crash]), 0
+        if operator.snapshots == "none":
+            # As old as what is replayed, and no older: a log is not read from its beginning.
+            since = max(n for n in range(crash + 1) if n == 0 or next_offset(steps[:n]) <= begin)
+        elif chunks is not None:
+            since = history.snapshot
+    if chunks is not None:
         operator.restore(iter(chunks))
-    for record in log(operator, records(found[since : history.crash])):
+    for record in log(operator, records(found[since:crash])):
         operator.recall(record)
-    for step in steps[: history.crash]:  # ticks are not replayed: nobody wrote them down
+    for step in steps[:crash]:  # ticks are not replayed: nobody wrote them down
         if isinstance(step, Batch) and step.offset >= begin:
             take(case, operator, step, replayed=True)
+    tell(operator, steps[:crash])
     return operator
+
+
+def tell(operator: Operator, steps: Iterable[Step]) -> None:
+    """The values that are set after these steps, to one that was made anew."""
+    for adjust in {each.name: each for each in steps if isinstance(each, Adjust)}.values():
+        operator.adjust(*adjust)
 
 
 # --- laws ------------------------------------------------------------------------------------
@@ -238,7 +288,7 @@ def well_formed(case: Case, history: History) -> None:
     least = 0
     for count, step in enumerate(history.steps, 1):
         outcome = take(case, operator, step)
-        if isinstance(outcome, Refused):
+        if not isinstance(outcome, Outcome):
             continue
         after = next_offset(history.steps[:count])
         begin = after if outcome.replay_from is None else outcome.replay_from
@@ -273,8 +323,13 @@ def snapshots_go_on(case: Case, history: History) -> None:
     found = run(case, operator, history.steps[: history.crash])
     chunks = operator.snapshot()
     assert all(isinstance(chunk, bytes) for chunk in chunks)
-    other = case.make()
-    other.restore(iter(chunks))
+    if operator.snapshots == "state":
+        other = case.make()
+        other.restore(iter(chunks))
+        tell(other, history.steps[: history.crash])
+    else:  # its log and this say all that is finished; the rest is read again
+        now = history._replace(snapshot=history.crash)
+        other = recover(case, case.make, now, undisturbed, chunks)
     rest = history.steps[history.crash :]
     assert found + run(case, operator, rest) == undisturbed
     assert found + run(case, other, rest) == undisturbed
@@ -290,9 +345,11 @@ def recovery_goes_on(case: Case, history: History) -> None:
     chunks = _snapshot(case, history)
     recovered = recover(case, case.make, history, undisturbed, chunks)
     if recovered.snapshots != "none":  # what it writes now serves the next crash
-        again = case.make()
-        again.restore(iter(recovered.snapshot()))
+        now = history._replace(snapshot=history.crash)
+        again = recover(case, case.make, now, undisturbed, recovered.snapshot())
         assert run(case, again, rest) == undisturbed[history.crash :]
+        lost = recover(case, case.make, history, undisturbed, None)
+        assert run(case, lost, rest) == undisturbed[history.crash :], "without its snapshot"
     assert run(case, recovered, rest) == undisturbed[history.crash :]
     if case.changed and case.holds:
         changed = recover(case, case.changed, history, undisturbed, chunks)
@@ -316,7 +373,10 @@ def nothing(case: Case) -> None:
     assert operator.name
     assert not set("/ \n") & set(operator.name), "part of a key in the journal"
     assert operator.format_version >= 0
-    assert operator.tick(0).records == ()
+    assert operator.snapshots in {"none", "state", "log"}
+    assert operator.log_topic or operator.snapshots != "log", "a snapshot of which log?"
+    operator.adjust("of.somebody.else", 1)
+    assert not operator.tick(0).records
     if operator.snapshots != "none":
         restored = case.make()
         restored.restore(iter(operator.snapshot()))

@@ -8,10 +8,12 @@ from functools import partial
 from hypothesis import strategies as st
 
 from schemas.batches import Batch, Record
+from schemas.operators import Snapshots, Source
 from schemas.signals import Signal
 from streams import wire
 from streams.shaping import PassThrough
-from tests.operators.battery import Case
+from tests.operators import deciding, quoting
+from tests.operators.battery import PARTITION, Adjust, Case
 from tests.operators.counting import Counting, read, scan
 from tests.strategies import requests
 
@@ -52,6 +54,59 @@ def _counting() -> Iterator[Case]:
         )
 
 
+def _decided(batches: Sequence[Batch], visible: Sequence[Record]) -> None:
+    """Everything once and in order, under numbers without gap; the last few may wait."""
+    told = [deciding.read(record.value) for record in visible]
+    assert [decision.number for decision in told] == list(range(len(told)))
+    keys = [key for decision in told for key in decision.keys]
+    assert keys == [b.value.decode() for b in batches][: len(keys)]
+
+
+def _deciding() -> Iterator[Case]:
+    kinds: tuple[Snapshots, ...] = ("state", "log")
+    for kind in kinds:
+        make = partial(deciding.Deciding, "deciding", "decided", PARTITION, snapshots=kind)
+        yield Case(
+            f"deciding by {kind}",
+            make,
+            st.sampled_from([b"a", b"b", b"c"]),
+            st.just(b"!"),
+            holds=_decided,
+            changed=partial(make, every=2),
+            adjustments=st.builds(Adjust, st.just(deciding.EVERY), st.sampled_from([1, 3, 7])),
+            size=lambda operator: len(operator.waiting),
+            size_max=7,
+        )
+
+
+def _quoted(batches: Sequence[Batch], visible: Sequence[Record]) -> None:
+    assert [quoting.read(record.value).offset for record in visible] == [
+        batch.offset for batch in batches if b"-" in batch.value
+    ]
+
+
+def _quoting() -> Iterator[Case]:
+    there = [Batch(quoting.QUOTED, PARTITION, n, 0, None, b"%d" % n, ()) for n in range(3, 9)]
+
+    def source(named: tuple[int, int] | None) -> Source | None:
+        if named is None:
+            return None
+        start, stop = named
+        removed = max(0, min(3, stop) - start) + max(0, stop - max(9, start))
+        return Source(removed, [each for each in there if start <= each.offset < stop])
+
+    yield Case(
+        "quoting",
+        lambda: quoting.Quoting("quotes"),
+        st.sampled_from([b"3-5", b"5-5", b"0-4", b"7-12", b"none"]),
+        st.just(b"!"),
+        scan=lambda _topic, value: quoting.named(value),
+        source=source,
+        holds=_quoted,
+        examples=50,
+    )
+
+
 def _passed(batches: Sequence[Batch], visible: Sequence[Record]) -> None:
     assert [(r.value, r.partition, r.headers) for r in visible] == [
         (b.value, b.partition, b.headers) for b in batches if b.value
@@ -78,4 +133,4 @@ def _few(signal: Signal) -> st.SearchStrategy[bytes]:
     return drawn.filter(lambda value: wire.scan(signal, value).items > 0)
 
 
-CASES = [*_counting(), *_passing()]
+CASES = [*_counting(), *_deciding(), *_quoting(), *_passing()]

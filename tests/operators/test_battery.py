@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from schemas.batches import Batch
+from schemas.batches import Batch, Record
 from schemas.errors import MalformedMessage
 from schemas.operators import Operator, Outcome, Scanned
+from schemas.records import Value
 
-from .battery import Case, check
+from .battery import PARTITION, TOPIC, Case, check
 from .cases import CASES
 from .counting import Counting, scan
+from .deciding import EVERY, Deciding
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -137,6 +142,52 @@ class Recomputing(Counting):
         self.next = 0
 
 
+class Mixing(Deciding):
+    """What waits is in the snapshot, and in the replay on top of it."""
+
+    def snapshot(self) -> Sequence[bytes]:
+        return [json.dumps([self.number, self.next]).encode()]
+
+
+class Impatient(Deciding):
+    """Decides in a replay."""
+
+    def process(self, scanned: Scanned) -> Outcome:
+        return super().process(scanned._replace(replayed=False))
+
+
+class Careless(Deciding):
+    """Does not take its decisions back."""
+
+    def recall(self, record: Batch) -> None:
+        pass
+
+
+class Fickle(Deciding):
+    """Each setting counts, not the last one."""
+
+    def adjust(self, name: str, value: Value) -> None:
+        if name == EVERY:
+            self._every += 1
+
+
+class Feeding(Deciding):
+    """Sends its decisions to itself."""
+
+    def _decide(self) -> Outcome:
+        outcome = super()._decide()
+        return outcome._replace(records=[r._replace(topic=TOPIC) for r in outcome.records])
+
+
+class Keyed(Deciding):
+    """Sends batches to another partition of its topic, which is no fault."""
+
+    def process(self, scanned: Scanned) -> Outcome:
+        outcome = super().process(scanned)
+        again = Record(TOPIC, scanned.batch.value, PARTITION + 1)
+        return outcome._replace(records=[*outcome.records, again])
+
+
 SNAPSHOT: list[type[Counting]] = [Random, Dirty, Forgetful, Draining, Restless, Swallowing]
 REPLAY: list[type[Counting]] = [
     Random,
@@ -165,6 +216,28 @@ def test_a_fault_is_found_by_snapshot(kind: type[Counting]) -> None:
 def test_a_fault_is_found_by_replay(kind: type[Counting]) -> None:
     with pytest.raises(AssertionError):
         check(faulty(lambda: kind("counts", snapshots="none")), shrink=False)
+
+
+@pytest.mark.parametrize("kind", [Mixing, Impatient, Careless, Fickle, Feeding])
+def test_a_fault_is_found_by_log(kind: type[Deciding]) -> None:
+    sound = next(case for case in CASES if case.name == "deciding by log")
+    make = partial(kind, "deciding", "decided", PARTITION, snapshots="log")
+    with pytest.raises(AssertionError):
+        check(replace(sound, make=make, changed=partial(make, every=2)), shrink=False)
+
+
+def test_who_needs_its_log_beyond_the_replay_needs_snapshots_of_it() -> None:
+    """Without, nothing of it comes back when nothing waits: ``replay_from`` is None then."""
+    sound = next(case for case in CASES if case.name == "deciding by log")
+    make = partial(Deciding, "deciding", "decided", PARTITION, snapshots="none")
+    with pytest.raises(AssertionError):
+        check(replace(sound, make=make, changed=None, holds=None), shrink=False)
+
+
+def test_records_for_another_partition_of_the_source_are_no_fault() -> None:
+    sound = next(case for case in CASES if case.name == "deciding by log")
+    make = partial(Keyed, "deciding", "decided", PARTITION, snapshots="log")
+    check(replace(sound, make=make, changed=None, holds=None, examples=30), shrink=False)
 
 
 def test_a_state_that_outgrows_what_it_declares_is_found() -> None:

@@ -19,8 +19,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from schemas.batches import Batch, Record
-from schemas.errors import BrokerUnavailable, MessageTooLarge
-from topologies.runtime.ports import Fenced, Offset
+from schemas.errors import BrokerUnavailable
+from topologies.runtime.ports import Fenced, Fetched, Offset, RecordsRefused
 
 from .kafka import Busy, Kafka
 from .loop import Process
@@ -126,6 +126,13 @@ class SimLog:
         )
         return count
 
+    async def record_max_bytes(self, topic: str) -> int | None:
+        limit: int = await self._network.request("limit", lambda: self._kafka.value_max)
+        return limit
+
+    def reader(self, topic: str, partition: int) -> SimReader:
+        return SimReader(self._network, topic, partition)
+
     async def begin(self, topic: str, partition: int) -> int:
         log = self._kafka.log(topic, partition)
         begin: int = await self._network.request("begin", lambda: log.begin)
@@ -167,6 +174,35 @@ class SimLog:
         return offset
 
 
+class SimReader:
+    """ports.Reader: it stays where it stands, and a fetch may bring more than was asked for."""
+
+    def __init__(self, network: Network, topic: str, partition: int) -> None:
+        self._network = network
+        self._log = network.kafka.log(topic, partition)
+        self._held: list[Batch] = []
+        self._next = self._position = -1
+
+    async def fetch(self, offset: int, stop: int) -> Fetched:
+        if not self._next <= offset <= self._position:
+            self._held, self._position = [], offset
+        self._held = [batch for batch in self._held if batch.offset >= offset]
+        if not self._held:
+            at, limit = max(self._position, self._log.begin), 1 + self._network.draw(4)
+            if at <= self._log.stable:
+                found, self._position = await self._network.request(
+                    "read", lambda: self._log.committed(at, self._log.stable, limit)
+                )
+                self._held += found
+        ours = [batch for batch in self._held if batch.offset < stop]
+        self._held = self._held[len(ours) :]
+        self._next = min(stop, self._position)
+        return Fetched(ours, self._next)
+
+    async def close(self) -> None:
+        self._held, self._next, self._position = [], -1, -1
+
+
 class SimTransactions:
     """ports.Transactions: what the one over aiokafka does, request by request.
 
@@ -184,18 +220,22 @@ class SimTransactions:
     async def start(self) -> None:
         self._epoch = await self._network.request("start", lambda: self._kafka.start(self.id))
 
-    async def commit(self, records: Sequence[Record], offset: Offset | None) -> Sequence[int]:
+    async def commit(
+        self, records: Sequence[Record], offset: Offset | None, *, apart: bool = False
+    ) -> Sequence[int]:
         if self._committing:
             raise AssertionError("one transaction at a time")
         if self._epoch is None:
             raise AssertionError("not started")
         self._committing = True
         try:
-            return await self._commit(records, offset)
+            return await self._commit(records, offset, apart=apart)
         finally:
             self._committing = False
 
-    async def _commit(self, records: Sequence[Record], offset: Offset | None) -> Sequence[int]:
+    async def _commit(
+        self, records: Sequence[Record], offset: Offset | None, *, apart: bool
+    ) -> Sequence[int]:
         epoch, request, kafka = self._epoch, self._network.request, self._kafka
         assert epoch is not None
         runs: dict[tuple[str, int | None], list[int]] = {}
@@ -208,14 +248,17 @@ class SimTransactions:
             try:
                 got = await request("send", lambda: kafka.produce(self.id, epoch, run))
             except ValueError as error:
-                size = max(len(record.value) for record in run)
-                raise MessageTooLarge("a record", size, "topic", kafka.value_max) from error
+                raise RecordsRefused(f"{run[0].topic}: {error}", indices) from error
             for index, at in zip(indices, got, strict=True):
                 offsets[index] = at
 
         async def send_offset(offset: Offset) -> None:
             await request("offset", lambda: kafka.add_offset(self.id, epoch, offset))
 
+        if apart:
+            for index in range(len(records)):
+                await send([index])
+            runs.clear()
         steps = [send(indices) for indices in runs.values()]
         if offset is not None:
             steps.append(send_offset(offset))

@@ -42,10 +42,12 @@ class _StartsLate(SimTransactions):
     async def start(self) -> None:
         pass
 
-    async def commit(self, records: Sequence[Record], offset: Offset | None) -> Sequence[int]:
+    async def commit(
+        self, records: Sequence[Record], offset: Offset | None, *, apart: bool = False
+    ) -> Sequence[int]:
         if self._epoch is None:
             await super().start()
-        return await super().commit(records, offset)
+        return await super().commit(records, offset, apart=apart)
 
 
 class _IgnoresFailedSends(SimTransactions):
@@ -60,8 +62,10 @@ class _IgnoresFailedSends(SimTransactions):
 class _CommitsOffsetsBeside(SimTransactions):
     """The offset goes the way of plain consumers, after the transaction."""
 
-    async def commit(self, records: Sequence[Record], offset: Offset | None) -> Sequence[int]:
-        offsets = await super().commit(records, None)
+    async def commit(
+        self, records: Sequence[Record], offset: Offset | None, *, apart: bool = False
+    ) -> Sequence[int]:
+        offsets = await super().commit(records, None, apart=apart)
         if offset is not None:
             await self._network.request("offset", lambda: self._kafka.commit(offset))
         return offsets
@@ -89,10 +93,12 @@ def _own_id(network: Network, transactional_id: str) -> SimTransactions:
 class _IgnoresFences(SimTransactions):
     """Told that it is fenced, it starts again and goes on with what it had."""
 
-    async def commit(self, records: Sequence[Record], offset: Offset | None) -> Sequence[int]:
+    async def commit(
+        self, records: Sequence[Record], offset: Offset | None, *, apart: bool = False
+    ) -> Sequence[int]:
         while True:
             try:
-                return await super().commit(records, offset)
+                return await super().commit(records, offset, apart=apart)
             except Fenced:
                 await self.start()
 
@@ -100,12 +106,14 @@ class _IgnoresFences(SimTransactions):
 class _RepeatsInDoubt(SimTransactions):
     """Where it is not known whether a commit happened, it is made again."""
 
-    async def commit(self, records: Sequence[Record], offset: Offset | None) -> Sequence[int]:
+    async def commit(
+        self, records: Sequence[Record], offset: Offset | None, *, apart: bool = False
+    ) -> Sequence[int]:
         try:
-            return await super().commit(records, offset)
+            return await super().commit(records, offset, apart=apart)
         except OtlpStreamsError:
             await self.start()
-            return await super().commit(records, offset)
+            return await super().commit(records, offset, apart=apart)
 
 
 class _StableIsWritten(SimLog):
@@ -216,9 +224,11 @@ def _outputs_at_replay() -> Iterator[None]:
 
     commit = SimTransactions.commit
 
-    async def with_kept(self: Any, records: Sequence[Record], offset: Any) -> Sequence[int]:
+    async def with_kept(
+        self: Any, records: Sequence[Record], offset: Any, *, apart: bool = False
+    ) -> Sequence[int]:
         more, kept[:] = list(kept), []
-        offsets = await commit(self, [*more, *records], offset)
+        offsets = await commit(self, [*more, *records], offset, apart=apart)
         return offsets[len(more) :]
 
     with (

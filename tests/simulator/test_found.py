@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from schemas.batches import Batch, Record
 from topologies.runtime.intake import Intake
 from topologies.runtime.journal import Progress, progress_key
+from topologies.runtime.partitions import PartitionCount
 from topologies.runtime.ports import Offset
 from topologies.runtime.recovery import Place, Recovery
 
@@ -64,6 +65,7 @@ def test_an_open_transaction_of_another_lane_hides_no_progress() -> None:
             SimLog(network),
             make_operators=lambda _: (),
             scan=None,
+            partitions=PartitionCount("in1", 0, SimLog(network), lambda: None),
             clock=SimClock(loop, random.Random(0)),
             auto_offset_reset="earliest",
         )

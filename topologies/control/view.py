@@ -171,7 +171,7 @@ class LaneControl:
 
         Args:
             offset: of the next batch, be it there or not; None if that is not known yet.
-            told: called with each name that has changed and its value.
+            told: called with each name that has changed and concerns the lane, and its value.
 
         A lane that may not, waits for ``wake`` as if it had no batch.
         """
@@ -180,9 +180,19 @@ class LaneControl:
             self._version = self._view.version
             self.paused = self._view.paused(self)
             for name, value in changed:
-                told(name, value)
+                if self.concerned(self._view.settings[name]):
+                    told(name, value)
             self._view.reached(self, offset)
         return not self.paused
+
+    def explicit(self) -> list[tuple[str, Value]]:
+        """What is set, of what concerns the lane: for one that begins, or begins again."""
+        settings = self._view.settings
+        return [
+            (name, value)
+            for name in settings
+            if (value := self._view.explicit(name)) is not None and self.concerned(settings[name])
+        ]
 
     def close(self) -> None:
         """The lane is gone."""

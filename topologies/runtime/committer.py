@@ -87,12 +87,12 @@ class Committer:
         self._complete = False
 
     def _snapshot_in_s(self, each: HostedOperator) -> float:
-        """Pause before its first snapshot; what a recovery had to replay is not left to the next.
+        """Pause before its first snapshot; what a recovery had to do is not left to the next.
 
         Otherwise processes that die sooner than a snapshot is due replay ever more.
         """
         if each.snapshot is None:
-            return self._interval_s if each.replayed == 0 else 0.0
+            return self._interval_s if each.replayed == each.recalled == 0 else 0.0
         age_s = self._clock.unix_ns() / 1e9 - each.snapshot.taken_ms / 1e3
         return max(0.0, self._interval_s - max(0.0, age_s))
 
@@ -114,12 +114,12 @@ class Committer:
         self._complete = False
         return Sealed(draft, records, outputs, sum(len(r.value) for r in records), parts)
 
-    async def commit(self, sealed: Sealed) -> None:
+    async def commit(self, sealed: Sealed, *, apart: bool = False) -> None:
         """Steps 4 and 5. Raises what :meth:`Transactions.commit` raises."""
         group, topic, partition = self._place.group, self._place.topic, self._place.partition
         position = sealed.draft.position
         offsets = await self._transactions.commit(
-            sealed.records, Offset(group, topic, partition, position)
+            sealed.records, Offset(group, topic, partition, position), apart=apart
         )
         for each in self._operators:
             each.committed(position, self._log_end(each, sealed.records, offsets))

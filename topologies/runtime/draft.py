@@ -22,10 +22,11 @@ def record_bytes(record: Record) -> int:
 class _Joined:
     """One record to be, from the values of several."""
 
-    __slots__ = ("first", "size_bytes", "values")
+    __slots__ = ("first", "is_letter", "size_bytes", "values")
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, *, is_letter: bool = False) -> None:
         self.first = record
+        self.is_letter = is_letter
         self.values = [record.value]
         self.size_bytes = len(record.value)
 
@@ -100,9 +101,13 @@ class Draft:
         """A dead letter; never joined."""
         self.dirty = True
         self.size_bytes += len(letter.value)
-        self._parts.append(_Joined(letter))
+        self._parts.append(_Joined(letter, is_letter=True))
         self._latest.pop((letter.topic, letter.partition), None)
         self.letters.append((reason, text))
+
+    def owns(self, record: Record) -> bool:
+        """It is one of :meth:`records` as an operator gave it, and no dead letter."""
+        return any(part.first is record and not part.is_letter for part in self._parts)
 
     def records(self) -> list[Record]:
         """All of it, in order."""

@@ -27,7 +27,7 @@ from schemas.errors import BrokerUnavailable
 
 from .clock import Clock, SystemClock
 from .faust_app import TP, create_app
-from .kafka_ports import KafkaLog
+from .kafka_log import KafkaLog
 from .lane import Lane
 from .lanemaker import LaneMaker
 from .metrics import HostCounts, LaneCounts, LaneState

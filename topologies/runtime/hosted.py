@@ -7,12 +7,16 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from schemas.batches import Record
+from schemas.batches import Batch, Record
 from schemas.operators import Operator, Outcome, Scanned
 
 from .journal import PIECE_MAX_BYTES, OperatorProgress, SnapshotPlace, pieces, snapshot_key
 
-__all__ = ["HostedOperator", "SnapshotWriter"]
+__all__ = ["LOG_HEADER", "HostedOperator", "SnapshotWriter"]
+
+LOG_HEADER = "log.operator"
+"""Header of what an operator adds to its log: ``TOPIC/OPERATOR``. A partition of a log may be
+shared by the lanes of several sources; each gets back only what is its own."""
 
 
 class HostedOperator:
@@ -20,12 +24,14 @@ class HostedOperator:
 
     Args:
         operator: with empty state.
+        topic: of the source.
         began: source offset at which its state is empty.
         log_end: end of its log at this time; None if it has none.
     """
 
-    def __init__(self, operator: Operator, began: int, log_end: int | None) -> None:
+    def __init__(self, operator: Operator, topic: str, began: int, log_end: int | None) -> None:
         self.operator = operator
+        self.topic = topic
         self.name = operator.name
         self.began = began
         self.began_log = log_end
@@ -34,16 +40,19 @@ class HostedOperator:
         self.slots = [0, 0]
         self.replayed = 0
         """Messages that it was given again after a restart."""
+        self.recalled = 0
+        """Records of its log that it was given back then."""
+        self._ours = (LOG_HEADER, f"{topic}/{operator.name}".encode())
         self._marks: deque[tuple[int, int]] = deque()
         """(source offset, end of the log when everything before it had been committed)."""
         self.log_end = log_end
 
     @classmethod
     def resume(
-        cls, operator: Operator, progress: OperatorProgress, log_end: int | None
+        cls, operator: Operator, topic: str, progress: OperatorProgress, log_end: int | None
     ) -> HostedOperator:
         """As a progress record knows it; state is still empty."""
-        hosted = cls(operator, progress.began, progress.began_log)
+        hosted = cls(operator, topic, progress.began, progress.began_log)
         hosted.replay_from = progress.replay_from
         hosted.snapshot = progress.snapshot
         hosted.slots = list(progress.slots)
@@ -62,7 +71,20 @@ class HostedOperator:
 
     def _take(self, outcome: Outcome) -> Sequence[Record]:
         self.replay_from = outcome.replay_from
-        return outcome.records
+        log_topic = self.operator.log_topic
+        if log_topic is None:
+            return outcome.records
+        return [
+            r._replace(headers=(*r.headers, self._ours)) if r.topic == log_topic else r
+            for r in outcome.records
+        ]
+
+    def recall(self, record: Batch) -> None:
+        """A record of its log, if it is its own."""
+        if self._ours in record.headers:
+            self.recalled += 1
+            headers = tuple(each for each in record.headers if each != self._ours)
+            self.operator.recall(record._replace(headers=headers))
 
     def committed(self, position: int, log_end: int | None) -> None:
         """Everything before ``position`` is; the operator's last record in it ended at log_end."""

@@ -38,6 +38,11 @@ class Intake:
     def __len__(self) -> int:
         return len(self._queue)
 
+    @property
+    def head(self) -> Batch | None:
+        """The next message, if there is one."""
+        return self._queue[0] if self._queue else None
+
     def begin(self, position: int) -> None:
         """Take messages from ``position`` on."""
         self.clear()

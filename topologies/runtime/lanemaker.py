@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,9 +16,11 @@ from topologies.kafka import MESSAGE_OVERHEAD_BYTES
 from .calls import Backoff, Calls, SinkCalls
 from .deadletter import dead_letter
 from .journal import PIECE_MAX_BYTES
-from .kafka_ports import KafkaTransactions
+from .kafka_transactions import KafkaTransactions
 from .lane import Lane, LaneLimits, LanePort
 from .lane_contract import TransactionalLanePort, TransactionalLimits
+from .preparing import READS_MAX, Ranges
+from .ranges import RangeReader
 from .recovery import Place
 from .transactional_lane import TransactionalLane
 
@@ -75,6 +78,7 @@ class LaneMaker:
         self._clock = clock
         self._counts = counts
         self._control = control
+        self._slots = asyncio.Semaphore(READS_MAX)
 
     def limit_bytes(self, partitions: int) -> int:
         """What one of so many lanes may hold."""
@@ -138,6 +142,7 @@ class LaneMaker:
             generation,
             make_operators=operators,
             scan=self._stage.scan,
+            ranges=self._ranges(),
             make_transactions=lambda: KafkaTransactions(config.kafka, transactional_id),
             log=self._log,
             dead_letter=self._dead_letter,
@@ -148,6 +153,14 @@ class LaneMaker:
             counts=self._counts[topic],
             control=self._lane_control(topic, partition),
         )
+
+    def _ranges(self) -> Ranges | None:
+        stage, runtime = self._stage, self._runtime
+        if stage.reads is None:
+            return None
+        reader = RangeReader(self._log, self._clock, stage.reads_max_bytes)
+        backoff = Backoff(runtime.retry_initial, runtime.retry_maximum)
+        return Ranges(stage.reads, reader, self._slots, backoff)
 
     def _lane_control(self, topic: str, partition: int) -> LaneControl | None:
         if self._control is None:

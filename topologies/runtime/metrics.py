@@ -34,6 +34,13 @@ _COUNTERS = (
     ("repeated", "otlp_streams_redelivered_messages", "Messages known already and dropped."),
     ("ticks", "otlp_streams_ticks", "Ticks given to operators at the end of a partition."),
     ("lost", "otlp_streams_lost_messages", "Offsets that retention removed before they were read."),
+    ("range_messages", "otlp_streams_range_messages", "Messages read again for work orders."),
+    ("range_bytes", "otlp_streams_range_bytes", "Bytes of values of those messages."),
+    (
+        "lost_range",
+        "otlp_streams_lost_range_messages",
+        "Offsets that retention removed before they were read for a work order.",
+    ),
     ("processed", "otlp_streams_processed_messages", "Messages whose outcome is committed."),
     ("transactions", "otlp_streams_transactions", "Transactions committed."),
     (
@@ -75,6 +82,7 @@ class LaneCounts:
         self.calls = self.retries = self.empty = self.repeated = self.ticks = self.lost = 0
         self.processed = self.transactions = self.transaction_bytes = self.aborts = 0
         self.replayed = self.replayed_items = self.lost_replay = 0
+        self.range_messages = self.range_bytes = self.lost_range = 0
         self.dead_letters: Counter[str] = Counter()
         """By reason."""
         self.recoveries: Counter[str] = Counter()

@@ -46,6 +46,8 @@ class OwnedProducer:
 
     def failed(self, error: RetryableError | PermanentError) -> float:
         """Seconds to wait before the next start."""
+        if isinstance(error, PermanentError):  # each refusal finds something out: no longer pause
+            self._failures = 0
         self._failures += 1
         hint_s = error.retry_after_s if isinstance(error, RetryableError) else None
         pause_s = self._backoff.pause_s(self._failures, hint_s, self._clock.jitter())

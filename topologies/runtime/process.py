@@ -27,9 +27,15 @@ from typing import NoReturn
 from prometheus_client import CollectorRegistry
 
 from schemas.config import Config
-from schemas.errors import OtlpStreamsError
+from schemas.errors import ConfigurationError, OtlpStreamsError
 from streams.edges.platform import AdminServer, create_registry
-from topologies.exits import EXIT_CRASHED, EXIT_DEFECT, EXIT_FENCED, EXIT_TRY_AGAIN
+from topologies.exits import (
+    EXIT_CONFIGURATION,
+    EXIT_CRASHED,
+    EXIT_DEFECT,
+    EXIT_FENCED,
+    EXIT_TRY_AGAIN,
+)
 
 from .memory import keep_freed_memory
 from .ports import Fenced
@@ -154,6 +160,8 @@ def _stop_signal() -> asyncio.Event:
 
 
 def _fatal(error: BaseException) -> None:
+    if isinstance(error, ConfigurationError):
+        die(EXIT_CONFIGURATION, str(error))
     if isinstance(error, Fenced):
         _log.critical("fenced: %s", error)
         die(EXIT_FENCED, "another process has a partition of ours; this one was too slow")

@@ -6,7 +6,9 @@
     2. decide where to go on (decision.py)
     3. restore each operator from its newest complete snapshot
     4. recall what each operator's log holds since
-    5. replay the source from where each operator needs it; what they return is dropped
+    5. replay the source from where each operator needs it: on top of a snapshot of its whole
+       state from where that was taken, else from where its last outcome says. What they return
+       is dropped
 
 The caller then seeks to ``Recovered.position``. Nothing here writes.
 """
@@ -28,6 +30,7 @@ from .clock import Clock
 from .decision import Decision, Found, decide
 from .hosted import HostedOperator
 from .journal import Progress, SnapshotPlace, progress_key, snapshot_key, unframed
+from .partitions import PartitionCount
 from .ports import Log
 
 __all__ = ["Place", "Recovered", "Recovery"]
@@ -61,6 +64,8 @@ class Recovered(NamedTuple):
     """A lane's state, as before."""
 
     operators: list[HostedOperator]
+    partitions: int
+    """Of the topic; what operators were told."""
     position: int
     watermark_ms: int
     decision: Decision
@@ -73,7 +78,7 @@ class Recovered(NamedTuple):
     lost: int
     """Source offsets that retention had removed before they were processed."""
     lost_replay: int
-    """Source offsets that retention had removed before they could be replayed."""
+    """Offsets of source and logs that retention had removed before they could be read again."""
     text: str
     """What was done, for the log."""
 
@@ -88,6 +93,7 @@ class Recovery:
         *,
         make_operators: Callable[[int], Sequence[Operator]],
         scan: Callable[[str, bytes], Any] | None,
+        partitions: PartitionCount,
         clock: Clock,
         auto_offset_reset: str,
     ) -> None:
@@ -95,40 +101,39 @@ class Recovery:
         self._log = log
         self._make = make_operators
         self._scan = scan
+        self._partitions = partitions
         self._clock = clock
         self._auto_offset_reset = auto_offset_reset
 
     async def run(self) -> Recovered:
         """Raises RetryableError when Kafka does not answer."""
-        place = self._place
         found = await self._find()  # 1
         decision = decide(found, self._auto_offset_reset)  # 2
         position = decision.position
         progress = None if decision.fresh else found.progress
-        # Who has its partition has it although a broker may not know that yet.
-        partitions = max(await self._log.partitions(place.topic), place.partition + 1)
+        partitions = await self._partitions.ask()
         make = partial(self._make, partitions)
         hosted = [await self._host(each, progress, position) for each in make()]
-        names = [each.name for each in hosted]
-        if len(set(names)) < len(names) or any("/" in name for name in names):
-            raise ValueError(f"{place}: names of operators must differ and have no slash: {names}")
+        self._see_to(hosted)
         texts = [self._said(decision, found)]
-        recalled, starts = 0, {}
+        recalled, lost_replay, starts = 0, 0, {}
         for each in hosted:
             begin, log_position, text = await self._restore(each, position, make)  # 3
             texts += [text] if text else []
-            recalled += await self._recall(each, log_position)  # 4
+            lost_replay += await self._recall(each, log_position)  # 4
+            recalled += each.recalled
             starts[each.name] = begin
-        replayed, items, lost_replay = await self._replay(hosted, starts, position, found.begin)
+        replayed, items, lost = await self._replay(hosted, starts, position, found.begin)
+        lost_replay += lost
         if replayed:
             texts.append(f"{replayed} messages from {min(starts.values())} replayed")
         if recalled:
             texts.append(f"{recalled} log records recalled")
         if lost_replay:
-            texts.append(f"retention had removed {lost_replay} offsets of the replay")
+            texts.append(f"retention had removed {lost_replay} offsets of replay and log")
         watermark_ms = 0 if progress is None else progress.watermark_ms
         return Recovered(
-            hosted, position, watermark_ms, decision, replayed, items, recalled,
+            hosted, partitions, position, watermark_ms, decision, replayed, items, recalled,
             decision.lost, lost_replay, "; ".join(texts),
         )  # fmt: skip
 
@@ -190,20 +195,21 @@ class Recovery:
             log_end = await self._settled(operator.log_topic)
         known = None if progress is None else progress.operators.get(operator.name)
         if known is None:
-            return HostedOperator(operator, position, log_end)
-        return HostedOperator.resume(operator, known, log_end)
+            return HostedOperator(operator, self._place.topic, position, log_end)
+        return HostedOperator.resume(operator, self._place.topic, known, log_end)
 
     async def _restore(
         self, hosted: HostedOperator, position: int, make: Callable[[], Sequence[Operator]]
     ) -> tuple[int, int | None, str]:
         """Where its replay and its recall begin, and what was done."""
         operator, snapshot = hosted.operator, hosted.snapshot
+        latest = position if hosted.replay_from is None else min(hosted.replay_from, position)
         if operator.snapshots == "none":
             hosted.snapshot = None
-            begin = position if hosted.replay_from is None else min(hosted.replay_from, position)
-            return begin, hosted.log_position(position), ""
+            return latest, hosted.log_position(position), ""
+        without = latest if operator.snapshots == "log" else min(hosted.began, position)
         if snapshot is None:
-            return min(hosted.began, position), hosted.began_log, ""
+            return without, hosted.began_log, ""
         if snapshot.format_version != operator.format_version:
             why = f"is of version {snapshot.format_version}, wanted {operator.format_version}"
         else:
@@ -218,15 +224,15 @@ class Recovery:
                 else:
                     size, at = snapshot.size_bytes, snapshot.position
                     text = f"{hosted.name} from its snapshot at {at} ({size} bytes)"
-                    return snapshot.replay_from, snapshot.log_position, text
+                    begin = latest if operator.snapshots == "log" else snapshot.replay_from
+                    return begin, snapshot.log_position, text
         _log.error(
             "%s: the snapshot of %s at %d %s; replaying from %d instead",
-            self._place, hosted.name, snapshot.position, why, hosted.began,
+            self._place, hosted.name, snapshot.position, why, without,
         )  # fmt: skip
         hosted.operator = next(each for each in make() if each.name == hosted.name)
         hosted.snapshot = None
-        begin = min(hosted.began, position)
-        return begin, hosted.began_log, f"{hosted.name} without its snapshot, which {why}"
+        return without, hosted.began_log, f"{hosted.name} without its snapshot, which {why}"
 
     async def _pieces(self, name: str, snapshot: SnapshotPlace) -> list[bytes] | None:
         place = self._place
@@ -252,16 +258,19 @@ class Recovery:
     # --- 4
 
     async def _recall(self, hosted: HostedOperator, log_position: int | None) -> int:
-        topic = hosted.operator.log_topic
-        if topic is None or log_position is None or hosted.log_end is None:
+        """Offsets of its log that retention has removed."""
+        topic, partition, end = hosted.operator.log_topic, self._place.partition, hosted.log_end
+        if topic is None or log_position is None or end is None or log_position >= end:
             return 0
-        count = 0
-        async for run in self._log.read(topic, self._place.partition, log_position, hosted.log_end):
+        async for run in self._log.read(topic, partition, log_position, end):
             for record in run:
-                hosted.operator.recall(record)
-            count += len(run)
+                hosted.recall(record)
             await asyncio.sleep(0)
-        return count
+        lost = max(0, min(await self._log.begin(topic, partition), end) - log_position)
+        if lost:
+            _log.error("%s: retention has removed %d offsets of the log of %s, from %d on",
+                       self._place, lost, hosted.name, log_position)  # fmt: skip
+        return lost
 
     # --- 5
 
@@ -298,6 +307,17 @@ class Recovery:
                     continue
         items = getattr(scan, "items", 0)
         return items if isinstance(items, int) else 0
+
+    def _see_to(self, hosted: Sequence[HostedOperator]) -> None:
+        """Raises ValueError for operators that cannot be taken up again."""
+        names = [each.name for each in hosted]
+        if len(set(names)) < len(names) or any("/" in name for name in names):
+            raise ValueError(
+                f"{self._place}: names of operators must differ and have no slash: {names}"
+            )
+        for each in hosted:
+            if each.operator.snapshots == "log" and each.operator.log_topic is None:
+                raise ValueError(f"{self._place}: {each.name} has no log to make snapshots of")
 
     def _said(self, decision: Decision, found: Found) -> str:
         """Why it goes on there, for people; errors and warnings where it is not as before."""

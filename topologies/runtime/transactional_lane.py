@@ -27,18 +27,19 @@ from schemas.operators import Operator
 from topologies.control.view import LaneControl
 
 from .clock import Clock
-from .committer import Committer, Sealed
-from .draft import Draft
+from .commits import Commits
+from .committer import Committer
 from .intake import Intake
 from .journal import SnapshotPlace
 from .lane_contract import TransactionalLanePort, TransactionalLimits
 from .metrics import LaneCounts
-from .narrowing import Narrowing
 from .owned import OwnedProducer
-from .pace import Pace
+from .partitions import PartitionCount
 from .ports import Fenced, Log, Transactions
+from .preparing import Preparing, Ranges
 from .processing import Processing
 from .recovery import Place, Recovered, Recovery
+from .ticks import Ticks
 
 __all__ = ["TransactionalLane"]
 
@@ -55,6 +56,7 @@ class TransactionalLane:
         make_operators: with empty state, for so many partitions of the topic; called for each
             recovery.
         scan: what is found in a value once for all operators (topic, value).
+        ranges: how to come to what batches name; None: they name nothing.
         make_transactions: a new producer with the lane's transactional id, not started.
         dead_letter: the record for a batch that is given up.
         control: what is set at run time; taken over between two batches.
@@ -67,6 +69,7 @@ class TransactionalLane:
         *,
         make_operators: Callable[[int], Sequence[Operator]],
         scan: Callable[[str, bytes], Any] | None,
+        ranges: Ranges | None = None,
         make_transactions: Callable[[], Transactions],
         log: Log,
         dead_letter: Callable[[Batch, PermanentError], Record],
@@ -84,18 +87,19 @@ class TransactionalLane:
         self.counts = counts
         self.full = True
         """Not to be fetched: not recovered yet, or too much waits."""
-        self.position: int | None = None
-        """Committed: everything before it is done."""
         self._producer = OwnedProducer(place, make_transactions, limits.backoff, clock)
+        self._partitions = PartitionCount(place.topic, place.partition, log, self.wake)
         self._recovery = Recovery(
             place,
             log,
             make_operators=make_operators,
             scan=scan,
+            partitions=self._partitions,
             clock=clock,
             auto_offset_reset=limits.auto_offset_reset,
         )
-        self._processing = Processing(scan, dead_letter, limits.record_max_bytes, counts)
+        self._preparing = Preparing(scan, ranges, self.wake, clock, counts)
+        self._processing = Processing(dead_letter, limits.record_max_bytes, counts)
         self._intake = Intake(place.topic, place.partition, log)
         self._limits = limits
         self._port = port
@@ -103,15 +107,10 @@ class TransactionalLane:
         self._control = control
         if control is not None:
             control.wake = self.wake
-        self._draft = Draft(0, 0, 0)
-        self._committing: asyncio.Task[None] | None = None
-        self._sealed: Sealed | None = None
-        self._narrowing = Narrowing()
-        self._pace = Pace(limits, self._narrowing, clock, self.wake)
+        self._commits = Commits(limits, log, clock, counts, wake=self.wake, done=self._committed)
         self._frozen = False
         self._closed = False
-        self._tick_due = False
-        self._active_s = clock.monotonic()
+        self._ticks = Ticks(limits.idle_tick_s, clock, self.wake)
         self._turn_bytes = 0
         self._changed = asyncio.Event()
         self._quiet = asyncio.Event()
@@ -125,13 +124,17 @@ class TransactionalLane:
     @property
     def bytes(self) -> int:
         """Bytes queued, and of outputs not yet committed."""
-        sealed = 0 if self._sealed is None else self._sealed.size_bytes
-        return self._intake.bytes + self._draft.size_bytes + sealed
+        return self._intake.bytes + self._commits.size_bytes
+
+    @property
+    def position(self) -> int | None:
+        """Committed: everything before it is done."""
+        return self._commits.position
 
     @property
     def inflight(self) -> int:
         """Transactions under way."""
-        return int(self._committing is not None)
+        return int(self._commits.under_way)
 
     @property
     def queued(self) -> int:
@@ -158,7 +161,7 @@ class TransactionalLane:
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._guard(self._run())),
-            loop.create_task(self._guard(self._ticker())),
+            loop.create_task(self._guard(self._ticks.run())),
         ]
 
     def put(self, batch: Batch) -> None:
@@ -179,6 +182,7 @@ class TransactionalLane:
     def freeze(self) -> None:
         """Process nothing from now on; commit what is processed."""
         self._frozen = True
+        self._preparing.cancel()
         self._thawed.clear()
         self._changed.set()
 
@@ -187,8 +191,9 @@ class TransactionalLane:
         await self._quiet.wait()
 
     def thaw(self) -> None:
-        """Go on."""
+        """Go on, after a rebalance: perhaps because partitions were added."""
         self._frozen = False
+        self._partitions.check()
         self._thawed.set()
         self._changed.set()
 
@@ -197,17 +202,19 @@ class TransactionalLane:
         self._closed = True
         if self._control is not None:
             self._control.close()
-        for task in (*self._tasks, self._committing):
-            if task is not None:
-                task.cancel()
-        self._pace.cancel()
+        for task in self._tasks:
+            task.cancel()
+        self._commits.close()
+        self._partitions.cancel()
+        self._preparing.cancel()
         self._intake.clear()
 
     async def closed(self) -> None:
         """After :meth:`close`: wait until the producer is closed, for a bounded time."""
-        waits = [task for task in (*self._tasks, self._committing) if task is not None]
-        await asyncio.gather(*waits, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._commits.closed()
         await self._producer.give_up()
+        await self._preparing.close()
 
     # --- the steps
 
@@ -215,8 +222,8 @@ class TransactionalLane:
         cause = "assigned"
         while True:
             try:
-                committer = await self._recover(cause)  # 1
-                await self._work(committer)  # 2, 3
+                await self._recover(cause)  # 1
+                await self._work()  # 2, 3
             except Fenced as error:
                 # 4. Frozen, the partition may have gone in the meantime: then close() comes.
                 self._quiet.set()
@@ -226,14 +233,12 @@ class TransactionalLane:
             except (RetryableError, PermanentError) as error:
                 cause = error.reason
                 if isinstance(error, PermanentError):
-                    sealed = self._sealed
-                    self._narrowing.refused(None if sealed is None else sealed.draft, error)
-                self.counts.aborts += self._sealed is not None
+                    await self._commits.refused(error)
                 pause_s = self._producer.failed(error)
             await self._drop()  # 4
             await self._clock.sleep(pause_s)
 
-    async def _recover(self, cause: str) -> Committer:
+    async def _recover(self, cause: str) -> None:
         """Step 1: fence, restore, read on."""
         began_s = self._clock.monotonic()
         transactions = await self._producer.start()
@@ -252,10 +257,13 @@ class TransactionalLane:
             snapshot_max_bytes=self._limits.commit_max_bytes,
             piece_max_bytes=self._limits.piece_max_bytes,
         )
+        logs = self._processing.log_topics
+        self._commits.begin(committer, found.position, found.watermark_ms, logs)
+        # So that a crash before the first batch begins at the same place.
+        self._commits.draft.dirty = found.decision.fresh
         self.counts.recovered(cause, seconds)
         _log.info("%s: recovered in %.2f s (%s): %s", self.place, seconds, cause, found.text)
         await self._port.lane_recovered(self, found.position)
-        return committer
 
     def _take_over(self, found: Recovered) -> None:
         counts = self.counts
@@ -264,24 +272,20 @@ class TransactionalLane:
         counts.lost += found.lost
         counts.lost_replay += found.lost_replay
         self._processing.operators = found.operators
-        self.position = found.position
-        self._draft = self._new_draft(found.position, found.watermark_ms)
-        # So that a crash before the first batch begins at the same place.
-        self._draft.dirty = found.decision.fresh
+        if self._control is not None:
+            for name, value in self._control.explicit():
+                self._processing.adjust(name, value)
+        self._partitions.tell(found.partitions)
         self._intake.begin(found.position)
-        self._active_s = self._clock.monotonic()
+        self._ticks.taken()
         self.full = False
 
-    async def _work(self, committer: Committer) -> None:
+    async def _work(self) -> None:
         """Steps 2 and 3, until an error."""
         while True:
-            if self._committing is not None and self._committing.done():
-                task, self._committing = self._committing, None
-                task.result()
-            if self._committing is None and self._pace.may_commit(
-                self._draft, frozen=self._frozen, unfinished=committer.unfinished
-            ):
-                self._begin_commit(committer)
+            self._commits.settle()
+            if self._commits.start(frozen=self._frozen):
+                self._quiet.clear()
             elif self._intake.unsure and not self._frozen:
                 await self._intake.fill()
             elif self._may_take():
@@ -289,23 +293,28 @@ class TransactionalLane:
             elif self._may_tick():
                 await self._tick()
             else:
-                if self._committing is None:
-                    if not self._draft.dirty:
-                        self._quiet.set()
-                    if self._draft.dirty or (committer.unfinished and not self._frozen):
-                        self._pace.set_alarm()
+                if self._commits.rest(frozen=self._frozen):
+                    self._quiet.set()
                 self._changed.clear()
                 await self._changed.wait()
 
     # --- 2
 
     def _may_take(self) -> bool:
-        ready = self._ready() and not self._frozen
-        return ready and bool(self._intake) and not self._pace.is_large(self._draft)
+        if not self._ready() or self._commits.is_full:
+            return False
+        batch = self._intake.head
+        return batch is not None and self._preparing.ready(batch)
 
     def _ready(self) -> bool:
         """Take over what was set at run time; whether the next batch may be taken."""
-        return self._control is None or self._control.ready(self._draft.position)
+        if self._frozen or not self._partitions.known():
+            return False
+        control, position = self._control, self._commits.draft.position
+        if control is None or control.ready(position, self._processing.adjust):
+            return True
+        self._preparing.cancel()
+        return False
 
     async def _take(self) -> None:
         """A batch through the operators."""
@@ -314,62 +323,33 @@ class TransactionalLane:
         if self.full and self._intake.bytes < self.limit_bytes // 2:
             self.full = False
             self._port.lane_drained(self)
-        self._active_s = self._clock.monotonic()
-        self._processing.batch(batch, self._draft, self._narrowing.culprits)
+        self._ticks.taken()
+        prepared, commits = self._preparing.take(batch), self._commits
+        self._processing.batch(batch, prepared, commits.draft, commits.culprits(batch.offset))
+        self._preparing.done()
         self._turn_bytes += len(batch.value)
         if self._turn_bytes >= TURN_MAX_BYTES:
             self._turn_bytes = 0
             await asyncio.sleep(0)
 
-    async def _ticker(self) -> None:
-        while True:
-            await self._clock.sleep(self._limits.idle_tick_s)
-            self._tick_due = True
-            self._changed.set()
-
     def _may_tick(self) -> bool:
-        due, self._tick_due = self._tick_due, False
-        if not due or self._intake or self._frozen or self._narrowing.active or not self._ready():
+        if not self._ticks.due() or self._intake or self._commits.one_by_one:
             return False
-        idle_s = self._clock.monotonic() - self._active_s
-        return idle_s >= self._limits.idle_tick_s and self._port.at_end(self)
+        return self._ready() and self._port.at_end(self)
 
     async def _tick(self) -> None:
         if await self._intake.check():
             return
-        self._processing.tick(self._clock.unix_ns() // 1_000_000, self._draft)
-        if self._draft.dirty:
+        draft = self._commits.draft
+        self._processing.tick(self._ticks.now_ms(draft.watermark_ms), draft)
+        if draft.dirty:
             self._quiet.clear()
 
     # --- 3
 
-    def _begin_commit(self, committer: Committer) -> None:
-        self._quiet.clear()
-        draft = self._draft
-        snapshots = not self._narrowing.covers(draft)
-        sealed = self._sealed = committer.seal(draft, snapshots=snapshots)
-        self._draft = self._new_draft(draft.position, draft.watermark_ms)
-        self._pace.began()
-        self._committing = asyncio.get_running_loop().create_task(self._commit(committer, sealed))
-
-    async def _commit(self, committer: Committer, sealed: Sealed) -> None:
-        began_s = self._clock.monotonic()
-        try:
-            await committer.commit(sealed)
-        finally:
-            self._changed.set()
-        self._port.commit_took(self._clock.monotonic() - began_s)
-        draft, self._sealed = sealed.draft, None
-        self.position = draft.position
+    def _committed(self, seconds: float) -> None:
         self._producer.succeeded()
-        self._narrowing.committed(draft)
-        self.counts.committed(draft, sealed.size_bytes, sealed.outputs)
-        for _, text in draft.letters:
-            _log.warning("dead letter: %s", text)
-
-    def _new_draft(self, position: int, watermark_ms: int) -> Draft:
-        apart = self._processing.log_topics  # read back record by record
-        return Draft(position, watermark_ms, self._limits.join_max_bytes, apart)
+        self._port.commit_took(seconds)
 
     # --- 4
 
@@ -379,14 +359,10 @@ class TransactionalLane:
         if not self.full:
             self.full = True
             self._port.lane_full(self)
-        self._draft = Draft(0, 0, 0)
-        self._sealed = None
         self._processing.operators = ()
-        self._pace.cancel()
-        if self._committing is not None:
-            self._committing.cancel()
-            await asyncio.gather(self._committing, return_exceptions=True)
-            self._committing = None
+        self._partitions.cancel()
+        self._preparing.cancel()
+        await self._commits.drop()
         self._quiet.set()
         await self._producer.give_up()
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Any
 
 from schemas.batches import Batch, Record
 from schemas.errors import PermanentError
 from schemas.operators import Operator, Outcome, Scanned, Snapshots
 from schemas.records import Value
+from topologies.control.view import ControlView
 from topologies.runtime.calls import Backoff
 from topologies.runtime.deadletter import dead_letter
 from topologies.runtime.lane_contract import TransactionalLimits
 from topologies.runtime.metrics import LaneCounts
-from topologies.runtime.ports import Fenced, Offset
+from topologies.runtime.ports import Fenced, Fetched, Offset, RecordsRefused
+from topologies.runtime.preparing import Ranges
+from topologies.runtime.ranges import RangeReader
 from topologies.runtime.recovery import Place
+from topologies.runtime.stage import SourceRange
 from topologies.runtime.transactional_lane import TransactionalLane
 
 from .doubles import FakeClock, settle
@@ -37,11 +42,18 @@ class MemoryKafka:
         """What the next commits end in; None: success. A Fenced leaves nothing, too."""
         self.late: Exception | None = None
         """What the next commit ends in although it is carried out."""
+        self.limits: dict[str, int] = {}
+        """Largest value of a record that a topic takes; what goes there at once counts as one."""
         self.gate = asyncio.Event()
         self.gate.set()
         self.commits: list[list[Record]] = []
         self.stopped = 0
         self.reads: list[tuple[str, int, int]] = []
+        self.fetches: list[tuple[str, int, int]] = []
+        self.fetch_gate = asyncio.Event()
+        self.fetch_gate.set()
+        self.fetch_errors: list[Exception] = []
+        self.closed_readers = 0
 
     def append(self, topic: str, value: bytes, key: bytes | None = None, headers=()) -> int:
         log = self.logs[topic]
@@ -53,6 +65,12 @@ class MemoryKafka:
 
     async def partitions(self, topic: str) -> int:
         return self.counts[topic]
+
+    async def record_max_bytes(self, topic: str) -> int | None:
+        return self.limits.get(topic)
+
+    def reader(self, topic: str, partition: int) -> MemoryReader:
+        return MemoryReader(self, topic)
 
     async def begin(self, topic: str, partition: int) -> int:
         return self.begins[topic]
@@ -82,6 +100,27 @@ class MemoryKafka:
         return [batch.value for batch in self.logs[topic]]
 
 
+class MemoryReader:
+    """Two messages at a time."""
+
+    def __init__(self, kafka: MemoryKafka, topic: str) -> None:
+        self._kafka = kafka
+        self._topic = topic
+
+    async def fetch(self, offset: int, stop: int) -> Fetched:
+        kafka = self._kafka
+        kafka.fetches.append((self._topic, offset, stop))
+        await kafka.fetch_gate.wait()
+        if kafka.fetch_errors:
+            raise kafka.fetch_errors.pop(0)
+        begin = max(offset, kafka.begins[self._topic])
+        found = [each for each in kafka.logs[self._topic] if begin <= each.offset < stop][:2]
+        return Fetched(found, found[-1].offset + 1 if found else min(begin, stop))
+
+    async def close(self) -> None:
+        self._kafka.closed_readers += 1
+
+
 class MemoryTransactions:
     def __init__(self, kafka: MemoryKafka) -> None:
         self._kafka = kafka
@@ -91,13 +130,18 @@ class MemoryTransactions:
         self._kafka.epoch += 1
         self._epoch = self._kafka.epoch
 
-    async def commit(self, records: Sequence[Record], offset: Offset | None) -> Sequence[int]:
+    async def commit(
+        self, records: Sequence[Record], offset: Offset | None, *, apart: bool = False
+    ) -> Sequence[int]:
         kafka = self._kafka
         await kafka.gate.wait()
         if self._epoch != kafka.epoch:
             raise Fenced("an older epoch")
         if kafka.errors and (error := kafka.errors.pop(0)) is not None:
             raise error
+        refused = self._refused(records, apart=apart)
+        if refused:
+            raise RecordsRefused("too large", refused)
         kafka.commits.append(list(records))
         found = [kafka.append(r.topic, r.value, r.key, r.headers) for r in records]
         if offset is not None:
@@ -106,6 +150,16 @@ class MemoryTransactions:
             kafka.late = None
             raise error
         return found
+
+    def _refused(self, records: Sequence[Record], *, apart: bool) -> list[int]:
+        groups: dict[object, list[int]] = defaultdict(list)
+        for index, record in enumerate(records):
+            groups[index if apart else record.topic].append(index)
+        for indices in groups.values():
+            limit = self._kafka.limits.get(records[indices[0]].topic)
+            if limit is not None and sum(len(records[n].value) for n in indices) > limit:
+                return indices
+        return []
 
     async def stop(self) -> None:
         self._kafka.stopped += 1
@@ -153,7 +207,12 @@ class LaneBench:
     """A transactional lane, its Kafka, and what it asks of its host. ``lane`` may be replaced."""
 
     def __init__(
-        self, make: Callable[[], Sequence[Operator]] = lambda: [Upper()], **limits
+        self,
+        make: Callable[[], Sequence[Operator]] = lambda: [Upper()],
+        *,
+        reads: Callable[[Any], SourceRange | None] | None = None,
+        control: ControlView | None = None,
+        **limits,
     ) -> None:
         self.clock = FakeClock()
         self.kafka = MemoryKafka()
@@ -163,6 +222,11 @@ class LaneBench:
         self.fencings: list[BaseException] = []
         self.end = True
         self.made: list[Operator] = []
+        self.partitions: list[int] = []
+        """What operators were told, recovery by recovery."""
+        self.slots = asyncio.Semaphore(2)
+        self._reads = reads
+        self._control = control
         self._make = make
         self._limits = TransactionalLimits(
             **{
@@ -183,6 +247,7 @@ class LaneBench:
     def start(self, limit_bytes: int = 10_000) -> TransactionalLane:
         def make(partitions: int) -> Sequence[Operator]:
             made = self._make()
+            self.partitions.append(partitions)
             self.made += made
             return made
 
@@ -190,7 +255,8 @@ class LaneBench:
             PLACE,
             1,
             make_operators=make,
-            scan=None,
+            scan=None if self._reads is None else lambda _topic, value: value,
+            ranges=self._ranges(),
             make_transactions=lambda: MemoryTransactions(self.kafka),
             log=self.kafka,
             dead_letter=lambda batch, error: dead_letter("dl", "test", batch, error, 5),
@@ -199,9 +265,16 @@ class LaneBench:
             port=self,
             clock=self.clock,
             counts=self.counts,
+            control=None if self._control is None else self._control.lane("test", "in", 0),
         )
         self.lane.start()
         return self.lane
+
+    def _ranges(self) -> Ranges | None:
+        if self._reads is None:
+            return None
+        reader = RangeReader(self.kafka, self.clock, 100)
+        return Ranges(self._reads, reader, self.slots, Backoff(1.0, 8.0))
 
     async def started(self, **options) -> TransactionalLane:
         lane = self.start(**options)

@@ -110,7 +110,7 @@ def test_log_positions_hold_everything_since_the_replay() -> None:
     class Logging(Upper):
         log_topic = "log"
 
-    hosted = HostedOperator(Logging(), 0, 5)
+    hosted = HostedOperator(Logging(), "in", 0, 5)
     assert hosted.log_position(0) == 5
     hosted.replay_from = 0
     for position, log_end in ((10, 7), (20, None), (30, 9)):
@@ -127,7 +127,7 @@ def test_log_positions_hold_everything_since_the_replay() -> None:
 def test_a_shorter_snapshot_blanks_what_a_longer_one_left() -> None:
     operator = Upper()
     operator.pieces = 5
-    hosted = HostedOperator(operator, 0, None)
+    hosted = HostedOperator(operator, "in", 0, None)
 
     def write(position: int) -> list[Record]:
         writer = SnapshotWriter(

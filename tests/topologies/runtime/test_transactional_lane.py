@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from schemas.batches import Record
-from schemas.errors import BrokerUnavailable, MessageTooLarge
+from schemas.errors import BrokerUnavailable
 from schemas.operators import Outcome, Scanned
 from topologies.runtime.journal import PIECE_MAX_BYTES, Progress
 from topologies.runtime.ports import Fenced
@@ -281,28 +281,6 @@ async def test_a_frozen_lane_commits_what_it_has_and_takes_nothing() -> None:
     await bench.clock.advance(1)
     assert bench.committed == 2
     assert not lane.uncommitted
-
-
-async def test_a_refused_record_costs_its_batch_alone() -> None:
-    """The broker refuses a transaction; batch by batch the culprit is found."""
-    bench = LaneBench()
-    await bench.started()
-    bench.source(b"a", b"b", b"c")
-    too_large = MessageTooLarge("a record", 9, "max.message.bytes", 0)
-    bench.kafka.errors = [too_large, None, too_large]
-    await bench.clock.advance(1)  # all three refused
-    await bench.clock.advance(1)
-    bench.deliver(0)
-    await bench.clock.advance(3)  # a taken, b refused
-    bench.deliver(1)
-    await bench.clock.advance(6)
-    assert bench.kafka.values("out") == [b"A", b"C"]
-    (letter,) = bench.kafka.logs["dl"]
-    assert dict(letter.headers)["deadletter.offset"] == b"1"
-    assert dict(letter.headers)["deadletter.value_bytes"] == b"1"
-    assert bench.committed == 3
-    assert bench.counts.dead_letters == {"too_large": 1}
-    assert not bench.fatals
 
 
 async def test_a_record_beyond_our_own_limit_never_goes_out() -> None:
