@@ -15,9 +15,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas.signals import Signal
 from streams import wire
+from streams.sampling import consistent
 
 from .frames import read_frames
 from .generate import recorded_requests, span_requests
@@ -30,6 +32,25 @@ def _best(work: Callable[[], object]) -> float:
         work()
         times.append(time.process_time() - begun)
     return min(times)
+
+
+def _of_sampling(
+    both: Sequence[tuple[bytes, wire.Scan]], masks: Sequence[NDArray[np.bool_]]
+) -> dict[str, Callable[[], object]]:
+    """What only spans that are sampled go through."""
+    spans = [(data, scan) for data, scan in both if isinstance(scan, wire.SpanScan)]
+    threshold = [np.full(scan.items, consistent.threshold(0.1), np.uint64) for _, scan in spans]
+    keys = ("http.route", "http.response.status_code")
+    fields = [wire.Attribute("span", key) for key in keys]
+    return {
+        "trace state": lambda: [wire.trace_state(data, scan) for data, scan in spans],
+        "lookup service": lambda: [wire.lookup(d, s, [wire.SERVICE_NAME]) for d, s in spans],
+        "lookup 2 of span": lambda: [wire.lookup(data, scan, fields) for data, scan in spans],
+        "sampled 10 %": lambda: [
+            wire.sampled(data, scan, mask, each, 1_000_000)
+            for (data, scan), mask, each in zip(spans, masks, threshold, strict=True)
+        ],
+    }
 
 
 def table(name: str, messages: list[bytes], signal: Signal = Signal.TRACES) -> None:
@@ -66,6 +87,8 @@ def table(name: str, messages: list[bytes], signal: Signal = Signal.TRACES) -> N
         "split by size": lambda: [wire.split_by_size(d, s, 50_000) for d, s in both],
         "scan+partition+split": whole,
     }
+    if signal == Signal.TRACES:
+        works |= _of_sampling(both, masks)
     print(
         f"\n{name}: {len(messages)} requests, {items / len(messages):.0f} items each, "
         f"{size / items:.0f} B an item"
@@ -82,7 +105,7 @@ def table(name: str, messages: list[bytes], signal: Signal = Signal.TRACES) -> N
 def main(paths: Sequence[str] = ()) -> None:
     """Print start-up and the tables, of files if any are named."""
     begun = time.process_time()
-    wire.warm_up()
+    wire.warm_up("requests", "facts", "sampled")
     print(f"warm_up: {time.process_time() - begun:.2f} s")
     if paths:
         for path in map(Path, paths):

@@ -1,6 +1,7 @@
 """Scan mutated requests that lie against unreadable pages; a read beyond them kills the process.
 
-They are counted, too.
+They are counted, too; of spans, tracestates and attributes are read and kept ones are written,
+also by the scan of what the request was before.
 
 Run by test_memory_safety.py: ``python -m tests.streams.wire.guarded SEED ROUNDS``.
 """
@@ -17,9 +18,13 @@ import numpy as np
 
 from schemas.errors import MalformedMessage
 from schemas.signals import Signal
+from streams import wire
 from streams.wire.counting import count_bytes
-from streams.wire.scan import scan_bytes
+from streams.wire.scan import Scan, scan_bytes
+from tests.streams.wire.test_lookup import FIELDS
+from tests.streams.wire.test_lookup import sample as attributes
 from tests.streams.wire.test_malformed import sample
+from tests.streams.wire.test_sampled import rich_in_states
 
 PAGE = mmap.PAGESIZE
 ROOM = 2 * PAGE
@@ -57,6 +62,37 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
     return bytes(changed[: rng.choice([len(changed), rng.randint(0, len(changed))])])
 
 
+def use(array: np.ndarray, scan: Scan) -> None:
+    """Everything that reads a message by its scan."""
+    assert isinstance(scan, wire.SpanScan)
+    states = wire.trace_state(array, scan)  # type: ignore[arg-type]  # any buffer will do
+    wire.lookup(array, scan, FIELDS)  # type: ignore[arg-type]
+    wire.service_hash(array, scan)  # type: ignore[arg-type]
+    keep = states.randomness % 3 != 0
+    threshold = states.randomness // 2
+    wire.sampled(array, scan, keep, threshold, ROOM)  # type: ignore[arg-type]
+
+
+def use_spans(rng: random.Random, guarded: Guarded, rounds: int) -> int:
+    """Damage requests that are rich in what sampling reads; how many scans were of other bytes."""
+    foreign = 0
+    for _ in range(rounds):
+        whole = rng.choice([rich_in_states(), attributes(), sample(Signal.TRACES)])
+        data = mutated(rng, whole)
+        for place in (guarded.at_the_end, guarded.at_the_start):
+            array = place(whole)
+            array.flags.writeable = False
+            scan = scan_bytes(Signal.TRACES, array, False)
+            array = place(data)
+            array.flags.writeable = False
+            if len(data) == len(whole):
+                use(array, scan)
+                foreign += 1
+            with contextlib.suppress(MalformedMessage):
+                use(array, scan_bytes(Signal.TRACES, array, False))
+    return foreign
+
+
 def main() -> None:
     rng = random.Random(int(sys.argv[1]))
     guarded = Guarded()
@@ -84,7 +120,7 @@ def main() -> None:
                     accepted += 1
                 except MalformedMessage:
                     refused += 1
-    print(accepted, refused)
+    print(accepted, refused, use_spans(rng, guarded, int(sys.argv[2]) // 4))
 
 
 if __name__ == "__main__":

@@ -71,6 +71,42 @@ def test_cache_is_used_read_only_and_renewed_when_any_source_changes(
     assert (hits, again) == ("0", first)
 
 
+def test_kernels_of_sampling_are_kept_apart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Who changes them compiles only them again."""
+    package = tmp_path / "sampling"
+    package.mkdir()
+    (package / "a_table.py").write_text("from streams.wire.compiling import kernel\n")
+    (package / "a_policy.py").write_text("rate = 4\n")
+    monkeypatch.setattr(compiling, "_SAMPLING", package)
+    monkeypatch.setattr(compiling, "_bases", lambda: [tmp_path / "cache"])
+
+    def directories() -> tuple[Path | None, Path | None]:
+        compiling.cache_directory.cache_clear()
+        compiling._fingerprint.cache_clear()
+        return compiling.cache_directory(), compiling.cache_directory("sampling")
+
+    def four(x):
+        return x + 4
+
+    try:
+        wire, sampling = directories()
+        assert wire != sampling
+        for module, directory in (("streams.sampling.a_table", sampling), ("streams.wire", wire)):
+            four.__module__ = module
+            assert compiling.kernel(four).stats.cache_path == str(directory)
+        (package / "a_policy.py").write_text("rate = 5\n")
+        assert directories() == (wire, sampling)
+        (package / "a_table.py").write_text("from streams.wire.compiling import inner, kernel\n")
+        again, changed = directories()
+        assert again == wire
+        assert changed not in (wire, sampling)
+    finally:
+        compiling.cache_directory.cache_clear()
+        compiling._fingerprint.cache_clear()
+
+
 def test_code_for_another_processor_is_kept_beside(source: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     for hits in ("0", "1"):
@@ -120,3 +156,24 @@ def test_every_source_of_kernels_counts() -> None:
     }
     imported = {"fields"}  # tables that kernels have inside
     assert (compiled | imported) - {"scan"} <= set(compiling.SOURCES)
+    sampling = {path.resolve() for path in compiling.sampling_sources()}
+    for path in (ROOT / "streams" / "sampling").rglob("*.py"):
+        if any(mark in path.read_text() for mark in marks):
+            assert path in sampling
+
+
+def test_each_stage_loads_what_it_needs() -> None:
+    program = """
+import sys
+from streams import wire
+from streams.wire.attributes import read_fields
+from streams.wire.items import read_logs
+from streams.wire.sampled import rewrite
+from streams.wire.tracestate import read_states
+wire.warm_up(*sys.argv[1].split())
+print(*(len(kernel.signatures) for kernel in (read_logs, read_fields, read_states, rewrite)))
+"""
+    for kernels, loaded in (("", "1 0 0 0"), ("facts", "0 1 1 0"), ("sampled", "0 0 0 1")):
+        arguments = [sys.executable, "-c", program, kernels]
+        done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == loaded

@@ -24,9 +24,10 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_no_read_outside_of_the_data() -> None:
     done = run("1", "6000")
     assert done.returncode == 0, done.stderr
-    accepted, refused = map(int, done.stdout.split())
+    accepted, refused, foreign = map(int, done.stdout.split())
     assert accepted > 1000
     assert refused > 1000
+    assert foreign > 1000
 
 
 def test_the_guard_notices_a_read_outside() -> None:

@@ -17,11 +17,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from schemas.errors import TooManyItems
 from schemas.signals import Signal
 from streams import wire
+from streams.wire.attributes import read_fields
 from streams.wire.copying import fit, plan, write
 from streams.wire.fields import MESSAGES, Kind
 from streams.wire.items import read_logs, read_points, read_spans
 from streams.wire.partition import by_resource, by_trace
+from streams.wire.sampled import rewrite
 from streams.wire.scratch import scratch
+from streams.wire.text import hash_array
+from streams.wire.tracestate import read_states
 from streams.wire.tree import build_tree
 from tests.strategies import REQUESTS, encodings, requests, varint
 from tests.streams.wire.oracle import assert_scan, parse
@@ -273,8 +277,9 @@ def test_no_input_makes_kernels_compile_again() -> None:
     for name in "ab":
         scope.spans.add(trace_id=b"t" * 16, span_id=b"s" * 8, name=name)
     data = request.SerializeToString()
-    wire.warm_up()
+    wire.warm_up("requests", "facts", "sampled")
     kernels = [build_tree, read_spans, read_logs, read_points, plan, write, fit, by_trace]
+    kernels += [read_states, read_fields, rewrite, hash_array]
     fixed = np.array([0, 1], np.int32)
     fixed.flags.writeable = False
     for raw in (data, bytearray(data), memoryview(data), memoryview(bytearray(data))):
@@ -286,6 +291,15 @@ def test_no_input_makes_kernels_compile_again() -> None:
         wire.split_by_size(raw, scan, 50)  # type: ignore[arg-type]
         wire.partition_by_trace(scan, 3)
         wire.partition_by_resource(scan, 3, "murmur2")
+        wire.trace_state(raw, scan)  # type: ignore[arg-type]
+        wire.service_hash(raw, scan)  # type: ignore[arg-type]
+        wire.hash64(raw)  # type: ignore[arg-type]
+        for fields in ([], [wire.SERVICE_NAME], [wire.Attribute("span", "k")] * 2):
+            wire.lookup(raw, scan, fields)  # type: ignore[arg-type]
+        for keep in (np.array([1, 0]), np.array([True, False, True])[::2], np.zeros(2, np.bool_)):
+            for threshold in (np.array([0, 1]), np.arange(4, dtype=np.uint64)[::2]):
+                wire.sampled(raw, scan, keep, threshold, 1 << 20)  # type: ignore[arg-type]
+                wire.sampled(data, scan, keep, threshold, 1)  # type: ignore[arg-type]
     wire.scan_logs(b"")
     wire.scan_metrics(b"")
     for kernel in (*kernels, by_resource):
