@@ -55,6 +55,8 @@ class Lane:
     def _start(self) -> None:
         self.operator = self.host.make(self.partition, self.host.partitions)
         self.taken = self.position
+        self.shadow: Sample | None = None
+        """A second one that was recovered, and must do the same."""
         self.draft: list[Record] = []
         self.outcome_from = self.replay_from
 
@@ -92,13 +94,16 @@ class Lane:
         self.taken = waiting[0].offset + 1
         scan = scanned(waiting[0])
         if scan is not None:
-            self._keep(self.operator.process(Scanned(waiting[0], scan)))
+            self._keep(lambda operator: operator.process(Scanned(waiting[0], scan)))
         return True
 
     def tick(self, now_ms: int) -> None:
-        self._keep(self.operator.tick(now_ms))
+        self._keep(lambda operator: operator.tick(now_ms))
 
-    def _keep(self, outcome: Outcome) -> None:
+    def _keep(self, step: Callable[[Sample], Outcome]) -> None:
+        outcome = step(self.operator)
+        if self.shadow is not None:
+            assert step(self.shadow) == outcome
         self.draft += outcome.records
         self.outcome_from = outcome.replay_from
 

@@ -1,4 +1,4 @@
-"""Both operators over random traffic, crashes and changes: what was kept is there, once and whole."""
+"""Both operators over random traffic, crashes and changes: the kept is there, once and whole."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from streams.sampling.outgoing import REKEYED, SOURCE
 from streams.sampling.records import VerdictRecord, WorkOrder, decode
 from streams.sampling.sample import Sample
 from tests.streams.sampling.host import DECISIONS, OUTPUT, SPANS, Host, choose
-from tests.streams.sampling.traffic import START_MS, Told, request, spans_of, trace_id
+from tests.streams.sampling.traffic import START_MS, Told, request, spans_of
 
 PARTITIONS, RECORD_MAX = 3, 1000
 POLICIES = (
@@ -22,7 +22,7 @@ POLICIES = (
         "name": "limited",
         "match": {"span_count": {"min": 4}},
         "rate_limit": {"traces_per_second": 3},
-    },  # fmt: skip  # noqa: E501
+    },
     {"name": "rest", "budget": {"traces_per_second": 6.0}},
 )
 BASE = {
@@ -111,7 +111,7 @@ def run(seed: int, variant: str, *, grow: bool) -> tuple[Host, Traffic]:
                     lane.crash()
                 case "compare":
                     lane.commit(now)
-                    same_as_recovered(lane)
+                    lane.shadow = lane.fresh()
                 case "snapshot":
                     lane.commit(now)
                     lane.write_snapshot()
@@ -125,12 +125,9 @@ def run(seed: int, variant: str, *, grow: bool) -> tuple[Host, Traffic]:
     return host, traffic
 
 
-def same_as_recovered(lane: object) -> None:
-    """A recovered operator does what the one that never stopped would do."""
-
-
-def verdicts_of(host: Host) -> tuple[dict[bytes, bool], dict[int, list[WorkOrder]]]:
-    verdicts: dict[bytes, bool] = {}
+def read(host: Host) -> tuple[dict[tuple[int, bytes], bool], dict[int, list[WorkOrder]]]:
+    """Verdicts by partition and trace, and orders by partition."""
+    verdicts: dict[tuple[int, bytes], bool] = {}
     orders: dict[int, list[WorkOrder]] = defaultdict(list)
     for batch in host.records(DECISIONS):
         found = decode(batch.value)
@@ -141,10 +138,48 @@ def verdicts_of(host: Host) -> tuple[dict[bytes, bool], dict[int, list[WorkOrder
         traces = found.traces
         ids = zip(traces.trace_id_high.tolist(), traces.trace_id_low.tolist(), strict=True)
         for (high, low), kept in zip(ids, traces.kept.tolist(), strict=True):
-            trace = (high << 64 | low).to_bytes(16, "big")
-            assert trace not in verdicts, "decided twice"
-            verdicts[trace] = kept
+            where = batch.partition, (high << 64 | low).to_bytes(16, "big")
+            assert where not in verdicts, "decided twice"
+            verdicts[where] = kept
     return verdicts, orders
+
+
+def taken(host: Host) -> dict[tuple[bytes, bytes], int]:
+    """On which partition each span was taken: where it came, or where it was sent from there."""
+    places: dict[tuple[bytes, bytes], int] = {}
+    sent_on: set[tuple[bytes, bytes]] = set()
+    for batch in host.records(SPANS):
+        if batch.value == b"\xff":
+            continue
+        rekeyed = any(name == REKEYED for name, _ in batch.headers)
+        for span in spans_of(batch.value):
+            if rekeyed:
+                assert span not in sent_on, "sent on twice"
+                sent_on.add(span)
+            if rekeyed or span not in sent_on:
+                places[span] = batch.partition
+    return places
+
+
+def check(host: Host, traffic: Traffic) -> None:
+    """What is true at the end of any history."""
+    verdicts, orders = read(host)
+    places = taken(host)
+    assert places.keys() == traffic.sent.keys()
+    assert verdicts.keys() == {(places[span], span[0]) for span in places}
+    got: Counter[tuple[bytes, bytes]] = Counter()
+    for batch in host.records(OUTPUT):
+        got.update(spans_of(batch.value))
+        assert [name for name, _ in batch.headers if name != "tenant"] == [SOURCE]
+        assert len(batch.value) <= RECORD_MAX
+    assert got == Counter({s: 1 for s, place in places.items() if verdicts[place, s[0]]})
+    for partition, each in orders.items():
+        log = host.logs[SPANS, partition]
+        tiles = sorted({(order.start, order.stop) for order in each})
+        assert tiles[0][0] == tiles[0][1], "a mark"
+        ranges = [tile for tile in tiles if tile[0] < tile[1]]
+        assert [start for start, _ in ranges[1:]] == [stop for _, stop in ranges[:-1]]
+        assert ranges[-1][1] > max(b.offset for b in log.batches if b.value != b"\xff")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -153,18 +188,16 @@ def test_kept_traces_are_whole_and_once_and_dropped_ones_are_not_there(
     seed: int, variant: str
 ) -> None:
     host, traffic = run(seed, variant, grow=False)
-    verdicts, orders = verdicts_of(host)
-    assert {trace for trace, _ in traffic.sent} == verdicts.keys()
-    got: Counter[tuple[bytes, bytes]] = Counter()
-    for batch in host.records(OUTPUT):
-        got.update(spans_of(batch.value))
-        assert [name for name, _ in batch.headers if name not in ("tenant",)] == [SOURCE]
-        assert len(batch.value) <= RECORD_MAX
-    wanted = Counter({span: n for span, n in traffic.sent.items() if verdicts[span[0]]})
-    assert got == wanted
-    for partition, each in orders.items():
-        log = host.logs[SPANS, partition]
-        tiles = sorted({(order.start, order.stop) for order in each})
-        assert tiles[0][0] == tiles[0][1], "a mark"
-        assert [start for start, _ in tiles[1:]] == [stop for _, stop in tiles[:-1]]
-        assert tiles[-1][1] > max(b.offset for b in log.batches if b.value != b"\xff")
+    check(host, traffic)
+    verdicts, _ = read(host)
+    assert len({trace for _, trace in verdicts}) == len(verdicts), "one partition a trace"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_partitions_are_added(seed: int) -> None:
+    """What had come stays where it is; a trace may be decided on two partitions, each alone."""
+    host, traffic = run(seed, "plain", grow=True)
+    check(host, traffic)
+    told = [order.partitions for order in read(host)[1][0]]
+    assert [count for _, count in told[0]] == [PARTITIONS]
+    assert [count for _, count in told[-1]][-1] == 2 * PARTITIONS
