@@ -15,6 +15,7 @@ from streams.shaping import PassThrough
 from tests.operators import deciding, quoting
 from tests.operators.battery import PARTITION, Adjust, Case
 from tests.operators.counting import Counting, read, scan
+from tests.operators.sampling import SAMPLING
 from tests.strategies import requests
 
 __all__ = ["CASES"]
@@ -133,4 +134,4 @@ def _few(signal: Signal) -> st.SearchStrategy[bytes]:
     return drawn.filter(lambda value: wire.scan(signal, value).items > 0)
 
 
-CASES = [*_counting(), *_deciding(), *_quoting(), *_passing()]
+CASES = [*_counting(), *_deciding(), *_quoting(), *_passing(), *SAMPLING]

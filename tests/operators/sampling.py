@@ -7,18 +7,20 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 
 from schemas.batches import Batch, Record
 from schemas.config.sampling import Sampling
 from schemas.operators import Source
 from streams import wire
+from streams.sampling.consistent import UNKNOWN
 from streams.sampling.emit import Emit
 from streams.sampling.outgoing import REKEYED, SOURCE
-from streams.sampling.records import VerdictRecord, WorkOrder, decode
+from streams.sampling.records import OrderedTraces, VerdictRecord, WorkOrder, decode
 from streams.sampling.sample import Sample
 from tests.operators.battery import PARTITION, TOPIC, Adjust, Case
-from tests.streams.sampling.traffic import Told, request, spans_of
+from tests.streams.sampling.traffic import Told, request, spans_of, trace_id
 
 __all__ = ["SAMPLING"]
 
@@ -31,7 +33,7 @@ def _where(number: int, partitions: int = PARTITIONS) -> int:
     return int(wire.partition_by_trace(scan, partitions)[0])
 
 
-OURS = [number for number in range(1, 200) if _where(number) == PARTITION][:12]
+OURS = [number for number in range(1, 200) if _where(number) == PARTITION][:8]
 THEIRS = [number for number in range(1, 50) if _where(number) != PARTITION][:3]
 
 
@@ -182,12 +184,6 @@ THERE = _source(range(4, 14))
 def _orders() -> st.SearchStrategy[bytes]:
     @st.composite
     def order(draw: st.DrawFn) -> bytes:
-        import numpy as np
-
-        from streams.sampling.consistent import UNKNOWN
-        from streams.sampling.records import OrderedTraces
-        from tests.streams.sampling.traffic import trace_id
-
         numbers = draw(st.lists(st.integers(1, 5), unique=True, max_size=4))
         ids = [trace_id(number) for number in numbers]
         start = draw(st.integers(0, 14))
