@@ -24,13 +24,13 @@ SAMPLING: Mapping[str, Any] = {
     "enabled": True,
     "decision_wait": "5s",
     "policies": [
-        {"name": "errors", "match": {"status": "error"}, "always": True},
-        {"name": "slow", "match": {"latency": {"min": "2s"}}, "always": True},
+        {"name": "errors", "match": {"status": "error"}, "always": True, "exempt": True},
+        {"name": "slow", "match": {"latency": {"min": "2s"}}, "always": True, "exempt": True},
         {"name": "fair-share", "budget": {"traces_per_second": 10}},
     ],
 }
-"""Where the user says nothing about sampling: all that failed or was slow, and of the rest as
-much of every operation as the budget of ten traces a second allows."""
+"""Where the user says nothing about sampling: all that failed or was slow, and of the rest ten
+traces a second, of every operation some."""
 
 
 class Plan(NamedTuple):

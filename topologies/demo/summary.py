@@ -63,7 +63,7 @@ def summarise(ledger: Ledger, result: dict[str, Any], *, as_json: bool) -> None:
         for text in _sentences(ledger.sampled, ledger.counts[Signal.TRACES]):
             console.print(text, markup=False, soft_wrap=True)
     if result["agree"]:
-        console.print(_agreement(ledger))
+        console.print(_agreement(ledger), soft_wrap=True)
     for name, times in result["restarts"].items():
         console.print(f"{name} ended and was started again, {times} times.", markup=False)
     for problem in result["problems"]:
