@@ -142,8 +142,10 @@ class Decider:
         usual_ms = self._latency.of(key[first_of_key])[of_key]
         outlier = durations_ms(traces) > usual_ms
         kind = policies.kinds(policy, weights, traces.errors > 0, outlier)
-        share = policies.shares(policy, key, kind)
-        group, first = distinct(mixed(share, came_with) if came_with.any() else share)
+        share, alike = policies.shares(
+            policy, key, lambda: self._key.hash(traces, status=False), kind
+        )
+        group, first = distinct(mixed(alike, came_with) if came_with.any() else alike)
         demand = Demand(
             now_ms, time.counted, group, traces.randomness, traces.spans, traces.bytes,
             policy[first], share[first], *policies.weight(kind[first]),

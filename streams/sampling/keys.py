@@ -26,11 +26,12 @@ class SamplingKey:
         """``tenant`` and then as configured."""
         self._extra = {name: i for i, name in enumerate(f for f in key if "." in f)}
 
-    def hash(self, traces: Traces) -> NDArray[np.uint64]:
-        """Hash of each trace's key."""
+    def hash(self, traces: Traces, *, status: bool = True) -> NDArray[np.uint64]:
+        """Hash of each trace's key; without ``status`` the same for errors as for others."""
         result = traces.tenant
         for field in self.fields[1:]:
-            result = mixed(result, self._column(traces, field))
+            if status or field != "status":
+                result = mixed(result, self._column(traces, field))
         return result
 
     def text(self, traces: Traces, row: int, texts: Interned) -> str:

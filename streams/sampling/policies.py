@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,6 +71,7 @@ class Policies:
         ]
         self._name_hashes = np.array([hash64(name.encode()) for name in self.names], np.uint64)
         self._has_budget = np.isin(np.arange(len(self.names)), list(self.budgets))
+        self._is_aimd = np.isin(np.arange(len(self.names)), list(self.aimds))
         self.draws_on = self._drawn()
         """Per policy: the budget that what it keeps counts against; -1: none."""
 
@@ -114,10 +117,23 @@ class Policies:
         return np.where(self._has_budget[policy], kind, np.uint64(0))
 
     def shares(
-        self, policy: NDArray[np.int32], key: NDArray[np.uint64], kind: NDArray[np.uint64]
-    ) -> NDArray[np.uint64]:
-        """Hash of policy, key and class; of the policy's name, so that it outlives its place."""
-        return mixed(mixed(key, self._name_hashes[policy]), kind)
+        self,
+        policy: NDArray[np.int32],
+        key: NDArray[np.uint64],
+        without_status: Callable[[], NDArray[np.uint64]],
+        kind: NDArray[np.uint64],
+    ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Hash of policy, key and class; and one of these and the key, which groups have in common.
+
+        Of the policy's name, so that it outlives its place. ``aimd`` counts errors among others,
+        so that there both have a share together.
+        """
+        names = self._name_hashes[policy]
+        share = mixed(mixed(key, names), kind)
+        if not self.aimds:
+            return share, share
+        together = mixed(mixed(without_status(), names), kind)
+        return np.where(self._is_aimd[policy], together, share), share
 
     def weight(
         self, kind: NDArray[np.uint64]

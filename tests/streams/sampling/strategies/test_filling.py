@@ -1,0 +1,49 @@
+"""Water-filling, against its definition."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streams.sampling.strategies.filling import fill
+
+SIZES = st.floats(1e-3, 1e6)
+GROUPS = st.lists(st.tuples(SIZES, SIZES, st.floats(0, 1)), min_size=1, max_size=40)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(GROUPS, st.floats(0, 1.2))
+def test_the_share_is_met_at_one_level(
+    groups: list[tuple[float, float, float]], part: float
+) -> None:
+    volume, need, least = (np.array(column) for column in zip(*groups, strict=True))
+    floor = (volume * least).sum()
+    share = floor + part * (volume.sum() - floor)
+    odds = fill(volume, need, least, share)
+    assert ((odds >= least - 1e-12) & (odds <= 1)).all()
+    assert abs((volume * odds).sum() - min(share, volume.sum())) <= 1e-6 * volume.sum()
+    between = (odds > least + 1e-9) & (odds < 1 - 1e-9)
+    if between.any():  # who is neither at the least nor at all has the same level
+        level = (odds * need)[between]
+        assert np.ptp(level) <= 1e-6 * level.max()
+        assert (need[odds >= 1 - 1e-9] <= level.max() * (1 + 1e-6)).all()
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(GROUPS, st.floats(0, 1), st.floats(0, 1))
+def test_more_to_share_is_less_for_nobody(
+    groups: list[tuple[float, float, float]], part: float, more: float
+) -> None:
+    volume, need, least = (np.array(column) for column in zip(*groups, strict=True))
+    floor, top = (volume * least).sum(), volume.sum()
+    little = fill(volume, need, least, floor + min(part, more) * (top - floor))
+    much = fill(volume, need, least, floor + max(part, more) * (top - floor))
+    assert (much >= little - 1e-9).all()
+
+
+def test_it_is_the_quota_of_the_textbook() -> None:
+    """q with sum(min(n, q)) = share, p = min(1, q / n)."""
+    count = np.array([1000.0, 100.0, 10.0, 5.0])
+    odds = fill(count, count, np.zeros(4), 115.0)
+    np.testing.assert_allclose(odds * count, [50.0, 50.0, 10.0, 5.0])

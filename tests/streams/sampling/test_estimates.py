@@ -1,0 +1,54 @@
+"""Adjusted counts of the kept traces."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streams.sampling.columns import Traces
+from streams.sampling.consistent import MAX, UNKNOWN, adjusted_count, probability
+
+from .some_traces import Lane, budget, random_traces, sampling
+
+
+def test_adjusted_counts_add_up_to_what_there_was() -> None:
+    """In all and per key, over policies of every kind that has a probability."""
+    settings = sampling(
+        {"match": {"span_count": {"max": 5}}, "probability": 0.07},
+        {"match": {"span_count": {"max": 8}}, "aimd": {"base": 0.5, "latency": 0.025}},
+        {"match": {"span_count": {"max": 10}}, "always": True},
+        budget(600),
+    )
+    lane, rng = Lane(settings), np.random.default_rng(7)
+    sent, estimated, variance = (np.zeros(21) for _ in range(3))
+    for _ in range(200):
+        threshold = np.where(rng.random(2000) < 0.3, np.uint64(MAX // 4), np.uint64(0))
+        traces = random_traces(rng, 2000, now_ms=lane.now_ms, threshold=threshold)
+        here = traces.randomness >= threshold  # the others were dropped before they came
+        traces = Traces(*(column[..., here] for column in traces))
+        step = lane.step(traces)
+        kept, operation = step.verdicts.kept, traces.operation.astype(int)
+        odds = probability(step.verdicts.threshold)
+        before = probability(traces.threshold)
+        # Everything that was sent is what came, each standing for what was dropped before it.
+        sent += np.bincount(operation, 1 / before, 21)
+        count = adjusted_count(step.verdicts.threshold[kept])
+        estimated += np.bincount(operation[kept], count, 21)
+        variance += np.bincount(operation, (1 / odds - 1 / before) / before, 21)
+    off = (estimated - sent)[1:] / np.sqrt(variance[1:])
+    assert np.abs(off).max() < 4.5
+    assert abs((estimated - sent).sum()) < 4 * np.sqrt(variance.sum())
+
+
+def test_a_limited_trace_stands_for_nothing_known() -> None:
+    lane = Lane(sampling({"rate_limit": {"traces_per_second": 10, "burst": "1s"}}))
+    rng = np.random.default_rng(1)
+    kept = [
+        int(lane.step(random_traces(rng, 100, now_ms=lane.now_ms)).verdicts.kept.sum())
+        for _ in range(20)
+    ]
+    assert kept[0] == 10
+    assert sum(kept[1:]) <= 10 * 10
+    assert sum(kept[1:]) >= 10 * 9
+    step = lane.step(random_traces(rng, 100, now_ms=lane.now_ms))
+    assert (step.verdicts.threshold == UNKNOWN).all()
+    assert np.isnan(step.groups.probability).all()
