@@ -23,7 +23,7 @@ from streams.sampling.records import VerdictRecord, WorkOrder, decode
 from topologies.runtime import SourceRange, Stage, serve
 from topologies.runtime.deadletter import dead_letter, without_value
 from topologies.sampling import Concerns, EmitMetrics
-from topologies.sampling.warming import warm_up
+from topologies.sampling.warming import warm_up_emit
 
 __all__ = ["run", "stage"]
 
@@ -50,7 +50,7 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
 
     @asynccontextmanager
     async def warm() -> AsyncIterator[None]:
-        await asyncio.to_thread(warm_up, config)
+        await asyncio.to_thread(warm_up_emit, config)
         yield
 
     return Stage(

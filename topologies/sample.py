@@ -24,7 +24,7 @@ from streams.sampling.sample import Sample
 from topologies.runtime import Stage, serve
 from topologies.runtime.deadletter import dead_letter
 from topologies.sampling import Concerns, SampleMetrics, Targets
-from topologies.sampling.warming import warm_up
+from topologies.sampling.warming import warm_up_sample
 
 __all__ = ["run", "stage"]
 
@@ -54,7 +54,7 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
 
     @asynccontextmanager
     async def warm() -> AsyncIterator[None]:
-        await asyncio.to_thread(warm_up, config)
+        await asyncio.to_thread(warm_up_sample, config)
         yield
 
     return Stage(
