@@ -88,6 +88,7 @@ class Supervisor:
             config.telemetry.endpoint,
             self._metrics,
             readiness=self._not_ready,
+            warnings=self._warnings,
             pages={"/status": self._status},
         )
 
@@ -200,9 +201,17 @@ class Supervisor:
     async def _not_ready(self) -> dict[str, str]:
         answers = await asyncio.gather(*(self._get(c, "/readyz") for c in self._children))
         return {
-            child.instance.name: _why(body)
+            child.instance.name: _why(body, "reasons")
             for child, (status, body) in zip(self._children, answers, strict=True)
             if status != 200
+        }
+
+    async def _warnings(self) -> dict[str, str]:
+        answers = await asyncio.gather(*(self._get(c, "/readyz") for c in self._children))
+        return {
+            child.instance.name: _why(body, "warnings")
+            for child, (status, body) in zip(self._children, answers, strict=True)
+            if status == 200 and '"warnings"' in body
         }
 
     async def _status(self) -> dict[str, Any]:
@@ -210,10 +219,10 @@ class Supervisor:
         return {"processes": [c.status(waiting.get(c.instance.name)) for c in self._children]}
 
 
-def _why(body: str) -> str:
-    """The reasons in the answer of ``/readyz`` as one line; any other answer as it is."""
+def _why(body: str, field: str) -> str:
+    """A field of the answer of ``/readyz`` as one line; any other answer as it is."""
     try:
-        reasons = json.loads(body)["reasons"]
+        reasons = json.loads(body)[field]
         return "; ".join(f"{part}: {reason}" for part, reason in reasons.items())
     except (ValueError, KeyError, TypeError, AttributeError):
         return body

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 
-def serve(ready: Any, metrics: str) -> None:
+def serve(ready: Any, metrics: str, answer: str) -> None:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body, status = metrics, 200
             if self.path == "/readyz":
-                status, body = (200, "{}") if ready() else (503, '{"reasons": {"kafka": "away"}}')
+                status, body = (200, answer) if ready() else (503, '{"reasons": {"kafka": "away"}}')
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body.encode())
@@ -52,7 +52,8 @@ def main() -> None:
     else:
         signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     metrics = "x{ 1" if how == "garbled" else "# TYPE x counter\nx_total 7\n"
-    serve(lambda: how != "unready" or (folder / "ready").exists(), metrics)
+    answer = '{"warnings": {"sample": "a look"}}' if how == "warned" else "{}"
+    serve(lambda: how != "unready" or (folder / "ready").exists(), metrics, answer)
     (folder / f"{name}.up").touch()
     stopped.wait()
     sys.exit(3 if how == "sour" else 0)

@@ -129,6 +129,17 @@ async def test_one_that_is_not_ready_is_named_with_its_reason(tmp_path: Path) ->
         assert (await get(supervisor, "/readyz"))[0] == 200
 
 
+async def test_what_one_warns_of_is_told_though_all_are_ready(tmp_path: Path) -> None:
+    supervisor = build(tmp_path, {"ingest": "good", "sample": "warned"}, output=io.StringIO())
+    async with running(supervisor):
+        await until(lambda: len(list(tmp_path.glob("*.up"))) == 2)
+        status, body = await get(supervisor, "/readyz")
+        assert status == 200
+        assert json.loads(body) == {
+            "ready": True, "reasons": {}, "warnings": {"sample#0": "sample: a look"},
+        }  # fmt: skip
+
+
 async def test_what_dies_is_started_again_after_a_growing_pause(tmp_path: Path) -> None:
     supervisor = build(tmp_path, {"ingest": "exit70", "export:a": "good"}, output=io.StringIO())
     with capture_logs() as logs:

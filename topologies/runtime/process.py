@@ -76,7 +76,9 @@ async def serve(
     def unready() -> Mapping[str, str]:
         return {**worker.unready, **({} if service is None else service.unready)}
 
-    admin = AdminServer(config.telemetry.endpoint, registry, readiness=unready)
+    admin = AdminServer(
+        config.telemetry.endpoint, registry, readiness=unready, warnings=lambda: worker.warnings
+    )
     await admin.start()
     try:
         if service is not None:

@@ -75,6 +75,16 @@ class Worker:
             return {"runtime": self._state}
         return {host.stage_name: why for host in self.hosts if (why := host.unready)}
 
+    @property
+    def warnings(self) -> Mapping[str, str]:
+        """What somebody should look at, by stage and part, while telemetry flows."""
+        return {
+            f"{stage.name}.{part}": text
+            for stage in self._stages
+            if stage.warnings is not None
+            for part, text in stage.warnings().items()
+        }
+
     async def start(self) -> None:
         """Return when the groups are being joined; waits for Kafka as long as it takes.
 

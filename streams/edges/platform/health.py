@@ -34,7 +34,8 @@ class AdminServer:
     """Serves health and metrics on ``endpoint`` (host:port, port 0 for a free one).
 
     ``registry`` is a registry, or a function that yields one for each scrape. ``readiness``
-    tells why the process should get no traffic now, ``liveness`` why it should be restarted.
+    tells why the process should get no traffic now, ``liveness`` why it should be restarted;
+    ``warnings`` what somebody should look at while it is ready: ``/readyz`` tells of it.
     ``pages`` adds JSON documents by path.
     """
 
@@ -44,13 +45,15 @@ class AdminServer:
         registry: CollectorRegistry | Callable[[], Awaitable[CollectorRegistry]],
         readiness: Reasons = _nothing,
         liveness: Reasons = _nothing,
+        *,
+        warnings: Reasons = _nothing,
         pages: Mapping[str, Callable[[], Awaitable[Any]]] | None = None,
     ) -> None:
         self._host, self._port = split_endpoint(endpoint)
         self._registry = registry
         app = web.Application()
         app.router.add_get("/livez", _health("alive", liveness))
-        app.router.add_get("/readyz", _health("ready", readiness))
+        app.router.add_get("/readyz", _health("ready", readiness, warnings))
         app.router.add_get("/metrics", self._metrics)
         for path, page in (pages or {}).items():
             app.router.add_get(path, _document(page))
@@ -101,12 +104,19 @@ def _announce(endpoint: str) -> None:
             pipe.write(f"{endpoint}\n")
 
 
-def _health(word: str, reasons: Reasons) -> Callable[[web.Request], Awaitable[web.Response]]:
+async def _asked(reasons: Reasons) -> Mapping[str, str]:
+    found = reasons()
+    return await found if isinstance(found, Awaitable) else found
+
+
+def _health(
+    word: str, reasons: Reasons, warnings: Reasons = _nothing
+) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_: web.Request) -> web.Response:
-        found = reasons()
-        if isinstance(found, Awaitable):
-            found = await found
+        found = await _asked(reasons)
         body = {word: not found, "reasons": dict(found)}
+        if more := await _asked(warnings):
+            body["warnings"] = dict(more)
         return web.json_response(body, status=503 if found else 200)
 
     return answer

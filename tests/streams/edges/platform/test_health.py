@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -47,6 +48,21 @@ async def test_readiness_says_who_is_not_and_why() -> None:
         assert (await get(server, "/livez"))[0] == 200
         reasons.clear()
         assert (await get(server, "/readyz"))[:2] == (200, '{"ready": true, "reasons": {}}')
+
+
+async def test_who_is_ready_may_be_worth_a_look() -> None:
+    reasons: dict[str, str] = {}
+    warnings: dict[str, str] = {"sample": "spans on the wrong partition"}
+    async with serving(
+        CollectorRegistry(), readiness=lambda: reasons, warnings=lambda: warnings
+    ) as server:
+        wanted = {"ready": True, "reasons": {}, "warnings": warnings}
+        status, body, _ = await get(server, "/readyz")
+        assert (status, json.loads(body)) == (200, wanted)
+        reasons["kafka"] = "away"
+        status, body, _ = await get(server, "/readyz")
+        assert (status, json.loads(body)["warnings"]) == (503, warnings)
+        assert "warnings" not in (await get(server, "/livez"))[1]
 
 
 async def test_liveness_and_pages() -> None:
