@@ -102,6 +102,11 @@ class StageProcess:
         self._process.send_signal(signal.SIGKILL)
         await self._process.wait()
 
+    async def wait(self) -> int:
+        """Until it ends by itself; the exit code."""
+        assert self._process is not None
+        return await asyncio.wait_for(self._process.wait(), 45)
+
     async def stop(self) -> int:
         """SIGTERM; the exit code."""
         assert self._process is not None
