@@ -61,6 +61,10 @@ class HostedOperator:
         hosted.log_end = log_end
         return hosted
 
+    def release(self) -> None:
+        """Let go of the operator at once: whoever watches it sees that it is gone."""
+        del self.operator
+
     def process(self, scanned: Scanned) -> Sequence[Record]:
         """Its records for a batch. Raises PermanentError."""
         return self._take(self.operator.process(scanned))

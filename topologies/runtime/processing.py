@@ -55,6 +55,12 @@ class Processing:
         """Topics that operators want back."""
         return frozenset(topic for each in self.operators if (topic := each.operator.log_topic))
 
+    def release(self) -> None:
+        """Let go of all operators."""
+        for each in self.operators:
+            each.release()
+        self.operators = ()
+
     def adjust(self, name: str, value: Value) -> None:
         """A setting has another value from here on."""
         for each in self.operators:

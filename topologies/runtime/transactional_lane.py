@@ -213,6 +213,7 @@ class TransactionalLane:
         """After :meth:`close`: wait until the producer is closed, for a bounded time."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._commits.closed()
+        self._processing.release()
         await self._producer.give_up()
         await self._preparing.close()
 
@@ -359,10 +360,10 @@ class TransactionalLane:
         if not self.full:
             self.full = True
             self._port.lane_full(self)
-        self._processing.operators = ()
         self._partitions.cancel()
         self._preparing.cancel()
         await self._commits.drop()
+        self._processing.release()
         self._quiet.set()
         await self._producer.give_up()
 

@@ -212,6 +212,7 @@ class LaneBench:
         *,
         reads: Callable[[Any], SourceRange | None] | None = None,
         control: ControlView | None = None,
+        keep: bool = True,
         **limits,
     ) -> None:
         self.clock = FakeClock()
@@ -226,6 +227,7 @@ class LaneBench:
         """What operators were told, recovery by recovery."""
         self.slots = asyncio.Semaphore(2)
         self._reads = reads
+        self._keep = keep
         self._control = control
         self._make = make
         self._limits = TransactionalLimits(
@@ -248,7 +250,7 @@ class LaneBench:
         def make(partitions: int) -> Sequence[Operator]:
             made = self._make()
             self.partitions.append(partitions)
-            self.made += made
+            self.made += made if self._keep else []
             return made
 
         self.lane = TransactionalLane(

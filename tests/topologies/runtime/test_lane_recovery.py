@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import weakref
 from functools import partial
 
 from schemas.batches import Batch
 from schemas.control import ControlSetting
+from schemas.errors import BrokerUnavailable
 from schemas.operators import Scanned
 from schemas.records import Value
 from tests.operators import deciding
@@ -200,6 +202,30 @@ async def test_values_reach_operators_that_are_made_anew() -> None:
     told = bench.made[-1]
     assert isinstance(told, Told)
     assert told.told == [(1, "rate", 2), (1, "rate.of.all", 2)]  # after the replay
+
+
+async def test_operators_are_gone_with_their_lane() -> None:
+    """At once, without the garbage collector: gauges of theirs would stay for ever otherwise."""
+    made: list[weakref.ref[Upper]] = []
+
+    def make() -> list[Upper]:
+        upper = Upper()
+        made.append(weakref.ref(upper))
+        return [upper]
+
+    bench = LaneBench(make, keep=False, snapshot_interval_s=0.0)
+    lane = await bench.started()
+    bench.source(b"a")
+    await bench.clock.advance(1)
+    bench.kafka.errors = [BrokerUnavailable("away")]
+    bench.source(b"b")
+    await bench.clock.advance(3)
+    assert [each() is None for each in made] == [True, False]
+    bench.deliver(1)
+    await bench.clock.advance(2)
+    lane.close()
+    await lane.closed()
+    assert [each() is None for each in made] == [True, True]
 
 
 # --- the time of ticks -----------------------------------------------------------------------
