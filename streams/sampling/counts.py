@@ -77,10 +77,11 @@ class SampleCounts:
     spans: int = 0
     """Spans taken, those of known traces too."""
     kept_traces: Counter[str] = field(default_factory=Counter)
-    """By policy; so are the next three."""
+    """By policy; so are the next four."""
     kept_spans: Counter[str] = field(default_factory=Counter)
     kept_bytes: Counter[str] = field(default_factory=Counter)
     dropped_traces: Counter[str] = field(default_factory=Counter)
+    dropped_spans: Counter[str] = field(default_factory=Counter)
     keys: dict[str, KeyCounts] = field(default_factory=dict)
     """Traces by sampling key; ``OTHER`` for those beyond ``keys_max``."""
     late_kept_spans: int = 0

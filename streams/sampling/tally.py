@@ -44,6 +44,7 @@ class Tally:
         columns = (
             (counts.kept_traces, kept, None),
             (counts.dropped_traces, ~kept, None),
+            (counts.dropped_spans, ~kept, traces.spans),
             (counts.kept_spans, kept, traces.spans),
             (counts.kept_bytes, kept, traces.bytes),
         )

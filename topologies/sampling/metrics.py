@@ -46,6 +46,7 @@ _BY_POLICY = (
     ("kept_spans", "kept_spans", "Spans of kept traces that had come when they were decided."),
     ("kept_bytes", "kept_bytes", "Bytes of these spans."),
     ("dropped_traces", "dropped_traces", "Traces dropped."),
+    ("dropped_spans", "dropped_spans", "Their spans that had come when they were decided."),
 )
 _BY_VERDICT = (
     (("late_kept_spans", "late_dropped_spans"), "late_spans",

@@ -46,6 +46,7 @@ def test_counts_of_sample_as_they_are_now() -> None:
     counts.kept_traces["errors"] += 4
     counts.kept_spans["errors"] += 12
     counts.dropped_traces["rest"] += 9
+    counts.dropped_spans["rest"] += 90
     counts.late_dropped_spans = 2
     counts.partitions[3] = State(open_traces=7, oldest_undecided_ms=1500, kept_remembered=5)
     counts.end_to_decision_ms.observe([50, 10_000, 10_001, 10**9])
@@ -56,6 +57,7 @@ def test_counts_of_sample_as_they_are_now() -> None:
     assert found[f"{prefix}_kept_traces_total", "errors"] == 4
     assert found[f"{prefix}_kept_spans_total", "errors"] == 12
     assert found[f"{prefix}_dropped_traces_total", "rest"] == 9
+    assert found[f"{prefix}_dropped_spans_total", "rest"] == 90
     assert found[f"{prefix}_late_spans_total", "dropped"] == 2
     assert found[f"{prefix}_late_spans_total", "kept"] == 0
     assert found[f"{prefix}_open_traces", "3"] == 7
