@@ -1,22 +1,31 @@
-"""``sampling set|unset|get|history``: numbers of policies, changed while workers run."""
+"""``sampling``: numbers of policies, changed while workers run; and policies, tried out."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .options import ConfigFile
-from .values import AsJson, Reason, quiet_settings, set_value, show_history, show_values
+from .values import (
+    AsJson,
+    Reason,
+    print_json,
+    quiet_settings,
+    set_value,
+    show_history,
+    show_values,
+)
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from schemas.config import Config
 
 __all__ = ["register"]
 
-_sampling = typer.Typer(help="Policies: what they are set to.", no_args_is_help=True)
+_sampling = typer.Typer(
+    help="Policies: what they are set to, and what they would keep.", no_args_is_help=True
+)
 _PREFIX = "sampling."
 SomeName = Annotated[
     str | None, typer.Argument(metavar="[POLICY.SETTING]", help="Only this one.")
@@ -85,6 +94,57 @@ def history(name: SomeName = None, config: ConfigFile = None, as_json: AsJson = 
     """Show who set what, and from which message on workers took it over."""
     named = None if name is None else _full(name)
     show_history(_settings(config), named, prefix=_PREFIX, as_json=as_json)
+
+
+@_sampling.command()
+def simulate(  # noqa: PLR0917 - typer calls it by name
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Recordings of spans, as of `replay`.")
+    ],
+    config: ConfigFile = None,
+    speed: Annotated[
+        float, typer.Option(metavar="FACTOR", min=0.001, help="Times as much traffic as recorded.")
+    ] = 1.0,
+    laps: Annotated[
+        int, typer.Option(min=1, max=10_000, help="So often, with other ids each time.")
+    ] = 1,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Of other ids than recorded: other traces are chosen."),
+    ] = None,
+    inject: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND:SERVICE@START+DURATION", help="Faults, as of `replay`."),
+    ] = None,
+    partitions: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Default: topics.partitions.")
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg|FILE.png", help="Draw a picture.")
+    ] = None,
+    keys: Annotated[int, typer.Option(min=0, help="Sampling keys that are listed.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the policies would keep of a recording: no Kafka, as fast as it goes."""
+    from rich.console import Console
+
+    from schemas.errors import ConfigurationError
+    from topologies.simulation import FORMATS, Plan, as_dict, draw, show
+    from topologies.simulation import simulate as run
+
+    if image is not None and image.suffix.lower().removeprefix(".") not in FORMATS:
+        raise ConfigurationError(f"{image}: a picture is {' or '.join(FORMATS)}")
+    settings = quiet_settings(config)
+    done = run(settings, Plan(files, speed, laps, seed, inject or (), partitions))
+    if as_json:
+        print_json(as_dict(done))
+    else:
+        console = Console()
+        if console.width < 120 and not console.is_terminal:
+            console.width = 160
+        show(done, console, keys)
+    if image is not None:
+        draw(done, settings.sampling, image, ", ".join(file.name for file in files))
 
 
 def _full(name: str) -> str:

@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from schemas.control import ControlSetting
     from schemas.records import Audit, Value
 
-__all__ = ["AsJson", "Reason", "quiet_settings", "set_value", "show_history", "show_values"]
+__all__ = [
+    "AsJson",
+    "Reason",
+    "print_json",
+    "quiet_settings",
+    "set_value",
+    "show_history",
+    "show_values",
+]
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 Reason = Annotated[str, typer.Option(help="Why; kept in the audit topic.")]
@@ -47,7 +55,7 @@ def set_value(
 
     done = asyncio.run(put(settings, name, value, reason))
     if as_json:
-        _print_json(done._asdict())
+        print_json(done._asdict())
         return
     known = control_settings(settings)[name]
     before, after = _text(done.before, known), _text(done.after, known)
@@ -70,7 +78,7 @@ def show_values(
     shown = [e for e in shown if name in (None, e.name) and e.name.startswith(prefix)]
     _warn(ignored)
     if as_json:
-        _print_json(
+        print_json(
             [
                 {
                     "name": each.name,
@@ -104,7 +112,7 @@ def show_history(
     audits = [audit for audit in audits if audit.name.startswith(prefix)]
     _warn(ignored)
     if as_json:
-        _print_json([audit.model_dump(mode="json") for audit in audits])
+        print_json([audit.model_dump(mode="json") for audit in audits])
         return
     known = control_settings(settings)
     rows = [_row(audit, known.get(audit.name)) for audit in audits]
@@ -166,7 +174,8 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """Print a value for programs."""
     import json
 
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
