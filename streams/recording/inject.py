@@ -154,19 +154,19 @@ def inject(
         MalformedMessage: a request does not parse.
     """
     truths = []
+    parsed = [messages.parse(request) for request in requests]
     for injection in injections:
         truth = Truth(injection)
-        parsed = [messages.parse(request) for request in requests]
         if injection.kind == "errors":
             _errors(parsed, injection, rng, truth)
         elif injection.kind == "latency":
             _latency(parsed, injection, rng, truth)
         elif injection.kind == "silence":
             _silence(parsed, injection, truth)
-        extra = _load(parsed, injection, rng, truth) if injection.kind == "load" else []
-        requests = [request for one in parsed if (request := one.request()) is not None] + extra
+        else:
+            parsed += map(messages.parse, _load(parsed, injection, rng, truth))
         truths.append(truth)
-    return list(requests), truths
+    return [request for one in parsed if (request := one.request()) is not None], truths
 
 
 def _errors(

@@ -105,7 +105,7 @@ def spark(values: deque[float], top: float) -> str:
 def _gauge(rate: float, limit: float) -> Text:
     full = round(min(rate / limit, 1.0) * _POINTS) if limit else 0
     style = "green" if rate <= limit * 1.1 else "yellow"
-    return Text.assemble(("━" * full, style), ("━" * (_POINTS - full), "dim"))
+    return Text.assemble(("━" * full, style), ("╌" * (_POINTS - full), "dim"))
 
 
 def _ordered(now: Rates, order: tuple[str, ...]) -> list[str]:

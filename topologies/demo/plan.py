@@ -22,7 +22,7 @@ PARTITIONS = 4
 """Where the user does not say how many: two processors have enough to do with these."""
 SAMPLING: Mapping[str, Any] = {
     "enabled": True,
-    "decision_wait": "5s",
+    "decision_wait": "3s",
     "policies": [
         {"name": "errors", "match": {"status": "error"}, "always": True, "exempt": True},
         {"name": "slow", "match": {"latency": {"min": "2s"}}, "always": True, "exempt": True},

@@ -34,7 +34,7 @@ from .plan import Plan, plan
 from .show import Show
 from .stages import Stages
 from .summary import problems, summarise
-from .traffic import FAULTS, Source, Traffic, recorded
+from .traffic import FAULTS, Source, Traffic, loading
 from .verdicts import following
 
 __all__ = ["DRAIN_S", "Settings", "run"]
@@ -102,13 +102,11 @@ class _Demo:
         began_s = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="otlp-streams-demo-") as name:
             log = Path(name) / "stages.log"
-            recording = recorded(self._settings.source)
             planned = plan(self._settings.config, Path(name), any_ports=self._settings.any_ports)
             settled_max = SETTLED_MAX_ENDLESS if self._settings.seconds is None else SETTLED_MAX
             ledger = Ledger(settled_max, sampled=planned.config.sampling.enabled)
-            traffic = Traffic(planned.grpc, recording, self._settings.source, ledger)
             try:
-                await self._in(planned, traffic, ledger, log)
+                await self._in(planned, ledger, log)
             except _Stopped:
                 self._show.phase("stopped before telemetry could flow")
                 return True
@@ -133,10 +131,12 @@ class _Demo:
         )
         return not self._problems
 
-    async def _in(self, planned: Plan, traffic: Traffic, ledger: Ledger, log: Path) -> None:
+    async def _in(self, planned: Plan, ledger: Ledger, log: Path) -> None:
+        source = self._settings.source
         with log.open("a") as output:
             configure_logs(planned.config.telemetry, stream=output)
             async with contextlib.AsyncExitStack() as stack:
+                recording, truth = await stack.enter_async_context(loading(source))
                 stack.push_async_callback(self._said, "ended")
                 await self._kafka(planned, stack)
                 await stack.enter_async_context(backend(planned.backend, ledger))
@@ -145,6 +145,7 @@ class _Demo:
                     await stack.enter_async_context(following(planned.config, ledger.decided))
                 stages = await stack.enter_async_context(self._stages(planned, output))
                 await self._ready(planned, stages)
+                traffic = Traffic(planned.grpc, await recording, source, ledger, truth)
                 await self._flow(planned, stages, traffic, ledger)
                 self._show.phase("ending the stages, the backend and Kafka")
 

@@ -29,9 +29,8 @@ __all__ = ["Show"]
 _LIVE_S = 1.0
 _LINES_S = 5.0
 _WAYS = {
-    False: "OTLP client  ->  ingest  ->  shape  ->  export  ->  OTLP backend, Kafka between",
-    True: "OTLP client  ->  ingest  ->  sample, emit (traces), shape (the rest)  ->  export  ->  "
-    "OTLP backend, Kafka between",
+    False: "OTLP client -> ingest -> shape -> export -> backend, Kafka between",
+    True: "OTLP client -> ingest -> sample, emit; shape -> export -> backend, Kafka between",
 }
 
 
@@ -72,9 +71,10 @@ class Show:
         before = _exported(ledger)
         panel, order = _panel(planned)
         async with aiohttp.ClientSession() as session:
+            await _look(session, planned, panel)
             while True:
-                await _look(session, planned, panel)
                 await asyncio.sleep(_LINES_S)
+                await _look(session, planned, panel)
                 now = _exported(ledger)
                 sent = sum(counts.sent for counts in ledger.counts.values())
                 acknowledged = sum(counts.acknowledged for counts in ledger.counts.values())

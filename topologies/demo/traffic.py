@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from schemas.config import Backend, Retry
 from schemas.errors import ConfigurationError
 from schemas.signals import Signal
 from streams.edges.exporters import Exported
+from streams.recording.inject import parse
 from streams.recording.laps import Lap
 from topologies.demo_data import FILES
 from topologies.replay import Pace, Recording, Replayer, load
@@ -21,7 +23,7 @@ from topologies.replay.session import Client, truth_writer
 
 from .ledger import Ledger
 
-__all__ = ["FAULTS", "FAULT_KINDS", "Source", "Traffic", "recorded"]
+__all__ = ["FAULTS", "FAULT_KINDS", "Source", "Traffic", "loading", "recorded"]
 
 FAULTS = (
     "load:*@0s+10m,factor=4",
@@ -49,7 +51,7 @@ class Source(NamedTuple):
 
 
 def recorded(source: Source) -> Recording:
-    """The recording with its faults. Raises ConfigurationError."""
+    """The recording with its faults; takes two seconds. Raises ConfigurationError."""
     rng = np.random.default_rng(source.seed)
     loaded = load(FILES, injections=source.injections, batch_max_bytes=_JOIN_MAX_BYTES, rng=rng)
     # Metrics begin a while before the traces: without them a lap has no quiet begin.
@@ -61,13 +63,43 @@ def recorded(source: Source) -> Recording:
     return loaded._replace(frames=frames, begin_ns=begin_ns, items=items)
 
 
+@contextlib.asynccontextmanager
+async def loading(source: Source) -> AsyncIterator[tuple[asyncio.Future[Recording], TextIO | None]]:
+    """The recording, as it is loaded in a thread, and the file for the truth about it.
+
+    Raises:
+        ConfigurationError: what is asked for is wrong; at once.
+    """
+    for text in source.injections:
+        parse(text, 0)
+    with contextlib.ExitStack() as files:
+        truth = None
+        if (path := source.truth_file) is not None:
+            try:
+                truth = files.enter_context(path.open("w"))
+            except OSError as error:
+                raise ConfigurationError(f"{path}: {error.strerror}") from error
+        task = asyncio.create_task(asyncio.to_thread(recorded, source))
+        try:
+            yield task, truth
+        finally:
+            await asyncio.gather(task, return_exceptions=True)
+
+
 class Traffic:
     """A client that replays the recording to an OTLP/gRPC endpoint until it is told to stop."""
 
-    def __init__(self, endpoint: str, recording: Recording, source: Source, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        recording: Recording,
+        source: Source,
+        ledger: Ledger,
+        truth: TextIO | None = None,
+    ) -> None:
         self._recording = recording
         self._ledger = ledger
-        self._files = contextlib.ExitStack()
+        self._write_truth = truth_writer(truth, recording)
         self._client = Client(
             Backend(
                 protocol="grpc",
@@ -77,7 +109,6 @@ class Traffic:
                 retry=Retry(initial=0.1, maximum=2.0, max_elapsed=30.0),
             )
         )
-        self._write_truth = self._truth(source.truth_file)
         self.replayer = Replayer(
             recording,
             self._client.delivery,
@@ -98,10 +129,9 @@ class Traffic:
 
     @contextlib.asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
-        """The client is connected and the file of truths open while the block runs."""
-        with self._files:
-            async with self._client.running():
-                yield
+        """The client is connected while the block runs."""
+        async with self._client.running():
+            yield
 
     def lap(self, number: int, lap: Lap) -> None:
         """A lap begins: write down what is true of it, and mark its faulty traces."""
@@ -111,14 +141,6 @@ class Traffic:
                 if truth.injection.kind in FAULT_KINDS:
                     ids = (lap.trace_id(trace_id) for trace_id in truth.trace_ids)
                     self._ledger.sampled.mark(truth.injection.kind, ids)
-
-    def _truth(self, path: Path | None) -> Callable[[int, Lap], None]:
-        if path is None:
-            return truth_writer(None, self._recording)
-        try:
-            return truth_writer(self._files.enter_context(path.open("w")), self._recording)
-        except OSError as error:
-            raise ConfigurationError(f"{path}: {error.strerror}") from error
 
     def _acknowledged(self, kind: Signal, data: bytes, exported: Exported) -> None:
         if not exported.rejected:  # which ones were rejected is not said

@@ -54,25 +54,54 @@ def alive(processes) -> list[psutil.Process]:
     return still
 
 
-async def test_it_ends_by_itself_and_all_counts_agree():
-    async with demo(
-        "--seconds", "5", "--json", "--rate", "1500", "--inject", "load:*@0s+5s"
-    ) as process:
+async def test_it_ends_by_itself_and_all_figures_agree(tmp_path):
+    truth = tmp_path / "truth.jsonl"
+    async with demo("--seconds", "5", "--json", "--truth", str(truth), "--speed", "20") as process:
         lines = await said(process, "telemetry flows")
         started = family(process)
-        out, err = await asyncio.wait_for(process.communicate(), 60)
+        out, err = await asyncio.wait_for(process.communicate(), 90)
     text = "".join(lines) + err.decode()
     assert process.returncode == 0, text
     result = json.loads(out)
     assert result["agree"]
     assert result["problems"] == []
+    for signal_name in ("metrics", "logs"):
+        counts = result["signals"][signal_name]
+        assert counts["sent"] == counts["acknowledged"] == counts["exported"] > 0
+        assert counts["missing"] == counts["foreign"] == 0
+    sampling, spans = result["sampling"], result["signals"]["traces"]
+    assert sampling["kept"] + sampling["dropped"] == sampling["traces"] > 100
+    assert 0 < spans["exported"] < spans["sent"] == spans["acknowledged"]
+    assert set(sampling["policies"]) == {"errors", "slow", "fair-share"}
+    assert sampling["policies"]["fair-share"]["dropped"] == sampling["dropped"] > 0
+    # What the truth says was slow or failed was kept for it.
+    assert sampling["injected"]["errors"]["kept"] > 0
+    assert (
+        sampling["injected"]["errors"]["dropped"] == sampling["injected"]["latency"]["dropped"] == 0
+    )
+    kinds = [json.loads(line)["kind"] for line in truth.read_text().splitlines()]
+    assert {"load", "errors", "latency"} == set(kinds)
+    assert "Kafka is ready" in text
+    assert "of 10 traces/s" in text
+    assert len(started) >= 6  # Kafka and five stages
+    assert alive(started) == []
+
+
+async def test_without_sampling_all_that_was_sent_arrives(tmp_path):
+    config = tmp_path / "all.yaml"
+    config.write_text("sampling: {enabled: false}")
+    async with demo(
+        "--seconds", "4", "--json", "--rate", "1500", "--config", str(config),
+        "--inject", "load:*@0s+5s",
+    ) as process:  # fmt: skip
+        out, err = await asyncio.wait_for(process.communicate(), 150)
+    assert process.returncode == 0, err.decode()
+    result = json.loads(out)
+    assert "sampling" not in result
     for counts in result["signals"].values():
         assert counts["sent"] == counts["acknowledged"] == counts["exported"] > 0
         assert counts["missing"] == counts["foreign"] == 0
     assert result["signals"]["traces"]["sent"] > 1000
-    assert "Kafka is ready" in text
-    assert len(started) >= 3  # Kafka and two stages
-    assert alive(started) == []
 
 
 @pytest.mark.parametrize(
@@ -108,7 +137,7 @@ async def test_a_second_signal_waits_for_nothing():
             process.send_signal(signal.SIGINT)
             await asyncio.sleep(0.3)
         _, err = await asyncio.wait_for(process.communicate(), 30)
-    assert len(stages) == 3
+    assert len(stages) == 5
     assert process.returncode == 1, err.decode()
     assert alive(started) == []
 
