@@ -36,7 +36,13 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
     """The table of the worker; its metrics appear in ``registry``."""
     names, max_bytes = config.topics.names, config.kafka.producer.max_message
     counts = EmitCounts()
-    EmitMetrics(registry, counts)
+    metrics = EmitMetrics(registry, counts)
+
+    def scan(_topic: str, value: bytes) -> VerdictRecord | WorkOrder:
+        record = decode(value)
+        if isinstance(record, WorkOrder):
+            metrics.taken(record, time.time_ns() // 1_000_000)
+        return record
 
     def give_up(batch: Batch, error: PermanentError) -> Record:
         record = dead_letter(names.deadletter, "emit", batch, error, time.time_ns())
@@ -57,7 +63,7 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
         name="emit",
         topics=(names.decisions,),
         operators=operators,
-        scan=lambda _topic, value: decode(value),
+        scan=scan,
         reads=_range,
         reads_max_bytes=max(READS_MIN_BYTES, 4 * config.sampling.order_source_max),
         # It reads spans rather than writes any: they must be there, with as many partitions.

@@ -15,7 +15,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from schemas.config import Sampling
-from streams.sampling.counts import EmitCounts, Histogram, SampleCounts
+from streams.sampling.counts import LATENCY_BOUNDS_MS, EmitCounts, Histogram, SampleCounts
+from streams.sampling.records import WorkOrder
 
 from .targets import Targets
 
@@ -165,7 +166,12 @@ class EmitMetrics(Collector):
 
     def __init__(self, registry: CollectorRegistry, counts: EmitCounts | None = None) -> None:
         self._counts = EmitCounts() if counts is None else counts
+        self._delay_ms = Histogram(LATENCY_BOUNDS_MS)
         registry.register(self)
+
+    def taken(self, order: WorkOrder, now_ms: int) -> None:
+        """An order's turn has come, by this machine's clock."""
+        self._delay_ms.observe([max(now_ms - order.time_ms, 0)])
 
     def collect(self) -> Iterator[Metric]:
         """Everything, family by family."""
@@ -176,6 +182,12 @@ class EmitMetrics(Collector):
         for policy, value in sorted(self._counts.spans.items()):
             spans.add_metric((policy,), value)
         yield spans
+        yield _seconds(
+            "arrival_to_emit_seconds",
+            "From the arrival of the newest message that a work order is about to its turn; "
+            "what is sent follows within runtime.commit_interval.",
+            self._delay_ms,
+        )
 
 
 def _plain(table: tuple[tuple[str, str, str], ...], counts: Any) -> Iterator[Metric]:

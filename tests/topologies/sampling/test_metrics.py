@@ -11,6 +11,7 @@ from schemas.config import Sampling
 from schemas.config.load import load
 from schemas.signals import Signal
 from streams.sampling.counts import OTHER, EmitCounts, SampleCounts, State
+from tests.streams.sampling.test_explain import order
 from topologies.sampling import Concerns, EmitMetrics, SampleMetrics, Targets
 from topologies.sampling.concerns import CONCERN_S
 from topologies.sampling.targets import Target
@@ -105,7 +106,10 @@ def test_targets_are_what_is_set_and_what_counts_against_them() -> None:
 
 def test_counts_of_emit() -> None:
     registry, counts = CollectorRegistry(), EmitCounts()
-    EmitMetrics(registry, counts)
+    metrics = EmitMetrics(registry, counts)
+    about = order(10, 20, {})
+    for now_ms in (about.time_ms + 3000, about.time_ms - 1):  # a clock may be behind Kafka's
+        metrics.taken(about, now_ms)
     counts.orders, counts.removed_offsets, counts.records = 3, 17, 2
     counts.spans["rest"] += 8
     found = samples(registry)
@@ -113,6 +117,8 @@ def test_counts_of_emit() -> None:
     assert found["otlp_streams_sampling_lost_source_offsets_total",] == 17
     assert found["otlp_streams_sampling_emit_messages_total",] == 2
     assert found["otlp_streams_sampling_emit_spans_total", "rest"] == 8
+    assert found["otlp_streams_sampling_arrival_to_emit_seconds_sum",] == 3
+    assert found["otlp_streams_sampling_arrival_to_emit_seconds_count",] == 2
 
 
 def test_what_has_grown_is_a_concern_for_a_while() -> None:
