@@ -142,8 +142,11 @@ def test_limits_of_the_specifications() -> None:
     rv = "rv:d0000000000001"
     long = [f"{name}:{'x' * 110}" for name in "ab"]
     assert after(f"ot={';'.join([*long, rv])}", C) == f"ot=th:c;{rv};{';'.join(long)}"
-    assert after(f"ot={';'.join([*long, 'c:1234567', rv])}", C) == f"ot=th:c;{rv};{';'.join(long)}"
-    for state in (",".join(full), f"ot={';'.join([*long, 'c:1234567', rv])}", "", "ot=th:8"):
+    for last, kept in (("c:12345", [*long, "c:12345"]), ("c:123456", long)):
+        text = after(f"ot={';'.join([*long, last, rv])}", C)
+        assert text == f"ot=th:c;{rv};{';'.join(kept)}"
+        assert len(text) == len("ot=") + (256 if last in kept else 248)
+    for state in (",".join(full), f"ot={';'.join([*long, 'c:123456', rv])}", "", "ot=th:8"):
         data = message(state, "ot=th:4")
         thresholds = np.full(2, C, np.uint64)
         made = wire.sampled(data, wire.scan_traces(data), np.ones(2, np.bool_), thresholds, 10_000)
