@@ -127,7 +127,7 @@ class SimLog:
         return count
 
     async def record_max_bytes(self, topic: str) -> int | None:
-        limit: int = await self._network.request("limit", lambda: self._kafka.value_max)
+        limit: int = await self._network.request("limit", lambda: self._kafka.limit(topic))
         return limit
 
     def reader(self, topic: str, partition: int) -> SimReader:

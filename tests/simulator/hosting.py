@@ -10,8 +10,10 @@ from unittest import mock
 from schemas.config import Config
 from schemas.errors import OtlpStreamsError
 from tests.operators import counting
+from tests.operators.deciding import EVERY
+from topologies.control.view import ControlView
 from topologies.runtime import host as host_module
-from topologies.runtime import lanemaker
+from topologies.runtime import lanemaker, ranges
 from topologies.runtime.host import Host
 from topologies.runtime.stage import Stage
 
@@ -64,6 +66,7 @@ def stage(world: World) -> Stage:
         topics=world.sources,
         operators=operators.make,
         scan=counting.scan,
+        reads=operators.reads,
         merge_outputs=True,
     )
 
@@ -83,6 +86,7 @@ def installed(world: World) -> Iterator[None]:
             lanemaker, KafkaTransactions=transactions, LANE_MIN_BYTES=1, PIECE_MAX_BYTES=PIECE_BYTES
         ),
         mock.patch.object(host_module, "KafkaLog", log),
+        mock.patch.object(ranges, "SILENCE_S", 1.0),
     ):
         yield
 
@@ -97,10 +101,14 @@ class SimHost:
         self._name = f"{worker.number}.{worker.lives}"
         self._stopping = False
         self.host: Host | None = None
+        self.control: ControlView | None = None
 
     async def main(self) -> None:
         """Run until the process is killed."""
         world = self._world
+        self.control = ControlView(operators.SETTINGS)
+        if world.every is not None:
+            self.control.change(EVERY, world.every)
         with mock.patch.object(host_module, "create_app", self._create_app):
             self.host = Host(
                 stage(world),
@@ -108,6 +116,7 @@ class SimHost:
                 publisher=None,  # type: ignore[arg-type] - of sinks only
                 fatal=lambda error: world.ended(self._worker, self._process, error),
                 clock=world.clock,
+                control=self.control,
             )
         world.hosts.append(self.host)
         await self.host.start()

@@ -14,6 +14,7 @@ after the protocol and what was measured on Kafka 4.1:
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
@@ -176,6 +177,8 @@ class Kafka:
         self.loop = loop
         self.rng = rng
         self.value_max = value_max
+        self.limits: dict[str, int] = {}
+        """Of topics that take less."""
         self._marker_delay_s = marker_delay_s
         self._timeout_s = transaction_timeout_s
         self._logs: dict[TP, Partition] = {}
@@ -221,7 +224,23 @@ class Kafka:
             owner.batches.append(batch)
         return log.append(Entry(batch, owner))
 
+    def limit(self, topic: str) -> int:
+        """Largest value that it takes."""
+        return self.limits.get(topic, self.value_max)
+
     # --- transactions
+
+    def abort(self, prefix: str) -> bool:
+        """As a person does, of ids that begin so; whether all their transactions are over."""
+        busy = [
+            name
+            for name, each in self._producers.items()
+            if name.startswith(prefix) and each.transaction is not None
+        ]
+        for name in busy:
+            with contextlib.suppress(Busy):
+                self.start(name)
+        return not busy
 
     def start(self, transactional_id: str) -> int:
         """The epoch of a new producer. Raises Busy until the previous transaction is over."""
@@ -243,7 +262,7 @@ class Kafka:
             ValueError: a value is larger than the topic takes; nothing is appended.
         """
         owner = self._join(transactional_id, epoch)
-        if any(len(record.value) > self.value_max for record in records):
+        if any(len(record.value) > self.limit(record.topic) for record in records):
             raise ValueError("too large")
         return [self.write(record, owner) for record in records]
 

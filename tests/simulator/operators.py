@@ -1,11 +1,13 @@
-"""What the simulated stage does: four ways to depend on one's past, each told apart by its output.
+"""What the simulated stage does: ways to depend on one's past, each told apart by its output.
 
 Echo                       nothing is remembered; every key once, in order
+Quotes                     what a batch names is read for it, once, from another topic
 Counting.by_snapshot       tests.operators.counting: every record tells all counts
 Counting.by_replay
-Deciding                   what waits is decided by number or by tick, and numbered: a tick is
-                           not replayed, so its decisions come back from the log alone; with
-                           and without snapshots
+Deciding                   tests.operators.deciding: what waits is decided by number, which can be
+                           set at run time, or by tick, and numbered; without snapshots, and with
+                           snapshots of the state, and of the log. The last one's log is one topic
+                           for all sources
 """
 
 from __future__ import annotations
@@ -14,52 +16,91 @@ import json
 from collections.abc import Iterable, Sequence
 
 from schemas.batches import Batch, Record
+from schemas.control import ControlSetting
 from schemas.errors import MalformedMessage
 from schemas.operators import Operator, Outcome, Scanned, Snapshots
 from schemas.records import Value
 from tests.operators.counting import Counting
+from tests.operators.deciding import EVERY, Deciding
+from topologies.runtime.stage import SourceRange
 
-__all__ = ["DECIDED", "ECHO", "LOGGED", "SNAPPED", "VALUE_MAX", "Deciding", "make", "topics"]
+__all__ = [
+    "DECIDED",
+    "ECHO",
+    "LOGGED",
+    "QUOTED",
+    "QUOTES",
+    "SETTINGS",
+    "SHARED",
+    "SNAPPED",
+    "VALUE_MAX",
+    "Echo",
+    "asks",
+    "log_of",
+    "make",
+    "reads",
+    "topics",
+]
 
-ECHO, SNAPPED, LOGGED = "echo", "snapped", "logged"
-DECIDED = ("decided", "decided.snapped")
-"""Outputs; of all but the first, one per source topic: their records are read back."""
+ECHO, SNAPPED, LOGGED, QUOTES = "echo", "snapped", "logged", "quotes"
+SHARED = "decided.logged"
+DECIDED: dict[str, Snapshots] = {"decided": "none", "decided.snapped": "state", SHARED: "log"}
+"""Operators by name. Outputs of all but the first and the shared one are by source topic, for
+their records are read back."""
+QUOTED = "quoted"
+"""What batches name ranges of."""
+SETTINGS = {EVERY: ControlSetting(EVERY, (2, 3, 4, 6), 4, "So many decide.", stage="sim")}
 
 VALUE_MAX = 4000
 """Bytes that brokers take; the configuration allows more."""
 
 
+def log_of(name: str, source: str) -> str:
+    """Topic of a deciding operator's decisions."""
+    return name if name == SHARED else f"{name}.{source}"
+
+
 def topics(source: str) -> list[str]:
     """What is written for a source topic."""
-    return [ECHO, *(f"{name}.{source}" for name in (SNAPPED, LOGGED, *DECIDED))]
+    by_source = [f"{name}.{source}" for name in (SNAPPED, LOGGED)]
+    return [ECHO, QUOTES, *by_source, *(log_of(name, source) for name in DECIDED)]
 
 
 def make(source: str, partition: int, partitions: int = 1) -> list[Operator]:
     """The operators of a partition."""
     return [
-        Echo(),
+        Echo(partitions),
         Counting.by_snapshot(f"{SNAPPED}.{source}", every=2, keys_max=3, name="snapped"),
         Counting.by_replay(f"{LOGGED}.{source}", every=3, keys_max=3, name="logged"),
-        Deciding(DECIDED[0], source, partition, snapshots="none"),
-        Deciding(DECIDED[1], source, partition, snapshots="state"),
+        *(
+            Deciding(name, log_of(name, source), partition, snapshots=kind)
+            for name, kind in DECIDED.items()
+        ),
+        Quotes(),
     ]
 
 
-class Echo:
-    """Gives the key of each batch; records may be joined."""
+def asks(partition: int, start: int, stop: int) -> str:
+    """The word that names a range."""
+    return f"q{partition}:{start}-{stop}"
 
-    name = "echo"
+
+def reads(words: list[str]) -> SourceRange | None:
+    """As ``Stage.reads``: the last word may name a range."""
+    if not words or not words[-1].startswith("q"):
+        return None
+    partition, _, bounds = words[-1][1:].partition(":")
+    start, _, stop = bounds.partition("-")
+    return SourceRange(QUOTED, int(partition), int(start), int(stop))
+
+
+class _Plain:
+    """Without a past."""
+
+    name: str
     format_version = 1
     log_topic: str | None = None
     snapshots: Snapshots = "none"
-
-    def process(self, scanned: Scanned) -> Outcome:
-        batch = scanned.batch
-        if b"refused" in batch.value:
-            raise MalformedMessage("refused by the operator")
-        assert batch.key is not None
-        padding = b" " * 2 * VALUE_MAX if b"huge" in batch.value else b""
-        return Outcome([Record(ECHO, batch.key + padding + b"\n", batch.partition)])
 
     def tick(self, now_ms: int) -> Outcome:
         return Outcome()
@@ -77,67 +118,35 @@ class Echo:
         pass
 
 
-class Deciding:
-    """Decides all that waits at every fourth batch, and at a tick."""
+class Echo(_Plain):
+    """Gives the key of each batch; records may be joined."""
 
-    format_version = 1
+    name = "echo"
 
-    def __init__(self, output: str, source: str, partition: int, *, snapshots: Snapshots) -> None:
-        self.name = output
-        self.snapshots = snapshots
-        self.log_topic: str | None = f"{output}.{source}"
-        self._partition = partition
-        self.number = 0
-        """Of the next decision."""
-        self.next = 0
-        """Offset after what is decided or waits."""
-        self.waiting: list[tuple[int, str]] = []
-
-    @property
-    def state(self) -> tuple[object, ...]:
-        return self.next, self.waiting
+    def __init__(self, partitions: int) -> None:
+        self.partitions = partitions
 
     def process(self, scanned: Scanned) -> Outcome:
         batch = scanned.batch
-        if batch.offset < self.next:
-            return self._outcome([])
-        self.next = batch.offset + 1
+        if b"refused" in batch.value:
+            raise MalformedMessage("refused by the operator")
         assert batch.key is not None
-        self.waiting.append((batch.offset, batch.key.decode()))
-        return self._decide() if len(self.waiting) >= 4 else self._outcome([])
+        padding = b" " * 2 * VALUE_MAX if b"huge" in batch.value else b""
+        return Outcome([Record(ECHO, batch.key + padding + b"\n", batch.partition)])
 
-    def tick(self, now_ms: int) -> Outcome:
-        return self._decide() if self.waiting else self._outcome([])
 
-    def _decide(self) -> Outcome:
-        value = {
-            "number": self.number, "next": self.next, "keys": [key for _, key in self.waiting]
-        }  # fmt: skip
-        self.number += 1
-        self.waiting = []
-        record = Record(self.log_topic, json.dumps(value).encode(), self._partition)
-        return self._outcome([record])
+class Quotes(_Plain):
+    """Gives what a batch names, once."""
 
-    def _outcome(self, records: Sequence[Record]) -> Outcome:
-        return Outcome(records, self.waiting[0][0] if self.waiting else None)
+    name = "quotes"
 
-    def recall(self, record: Batch) -> None:
-        value = json.loads(record.value)
-        if value["number"] < self.number:
-            return  # older than the snapshot
-        self.number = value["number"] + 1
-        self.next = max(self.next, value["next"])
-        self.waiting = [each for each in self.waiting if each[0] >= value["next"]]
-
-    def snapshot(self) -> Sequence[bytes]:
-        return [
-            json.dumps([self.number, self.next]).encode(),
-            *(json.dumps(each).encode() for each in self.waiting),
-        ]
-
-    def restore(self, chunks: Iterable[bytes]) -> None:
-        (self.number, self.next), *waiting = (json.loads(chunk) for chunk in chunks)
-        self.waiting = [(offset, key) for offset, key in waiting]
-
-    def adjust(self, name: str, value: Value) -> None:
-        pass
+    def process(self, scanned: Scanned) -> Outcome:
+        batch, source = scanned.batch, scanned.source
+        wanted = reads(scanned.scan)
+        assert (source is None) == (scanned.replayed or wanted is None)
+        if source is None:
+            return Outcome()
+        assert batch.key is not None
+        found = {"key": batch.key.decode(), "range": wanted, "removed": source.removed,
+                 "offsets": [each.offset for each in source.batches]}  # fmt: skip
+        return Outcome([Record(QUOTES, json.dumps(found).encode(), batch.partition)])

@@ -42,7 +42,11 @@ class Event(NamedTuple):
             "away": f"brokers are away for {seconds}",
             "slow": f"requests take up to {seconds}",
             "compact": f"the journal is compacted up to {self.seconds:.0%} of it",
-            "eat": "retention eats what is committed of the source",
+            "eat": "retention eats what is committed of the source, and some of what is quoted",
+            "reset": f"a person resets the group to {self.seconds:.0%} of partition {self.worker}",
+            "adjust": f"{self.count} decide from now on",
+            "grow": "every topic has one more partition",
+            "tight": f"logs take no decisions for {seconds}",
         }
         return f"step {self.step:>6}: {what[self.kind]}"
 
@@ -89,8 +93,24 @@ def draw(seed: int) -> Schedule:
     horizon = rng.choice((400, 1500, 3000))
     # A run has a character: mostly one or two kinds of trouble, sometimes all of them.
     kinds = rng.sample(
-        ["crash", "stop", "pause", "rebalance", "fault", "fault", "away", "slow", "compact", "eat"],
-        rng.choice((1, 2, 2, 3, 10)),
+        [
+            "crash",
+            "stop",
+            "pause",
+            "rebalance",
+            "fault",
+            "fault",
+            "away",
+            "slow",
+            "compact",
+            "eat",
+            "reset",
+            "adjust",
+            "adjust",
+            "grow",
+            "tight",
+        ],
+        rng.choice((1, 2, 2, 3, 15)),
     )
     events = []
     for _ in range(0 if quiet else rng.choice((1, 2, 3, 5, 8))):
@@ -106,7 +126,7 @@ def draw(seed: int) -> Schedule:
         marker_delay_s=rng.choice((0.0, 0.005, 0.05)),
         commit_interval_s=rng.choice((0.1, 0.2, 0.5)),
         commit_max_bytes=rng.choice((40, 300)),
-        refusals=rng.random() < 0.05,
+        refusals=rng.random() < 0.1,
         events=tuple(sorted(events)),
     )
 
@@ -129,6 +149,12 @@ def _event(rng: random.Random, kind: str, step: int, workers: int) -> Event:
         return Event(step, kind, 0, rng.choice((0.0, 0.05, 0.4)), count=rng.choice((1, 1, 2, 4)))
     if kind == "away":
         return Event(step, kind, 0, rng.choice((0.1, 1.0, 4.0, 8.0)))
+    if kind == "reset":
+        return Event(step, kind, worker, rng.choice((0.0, 0.5, 0.9)))
+    if kind == "adjust":
+        return Event(step, kind, 0, 0.0, count=rng.choice((2, 3, 6)))
+    if kind == "tight":
+        return Event(step, kind, 0, rng.choice((0.3, 2.0)))
     if kind == "slow":
         return Event(step, kind, 0, rng.choice((0.02, 0.1, 0.5)))
     return Event(step, kind, 0, rng.choice((0.3, 0.7, 1.0)))

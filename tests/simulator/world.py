@@ -15,14 +15,16 @@ import gc
 import logging
 import random
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas.batches import Batch, Record
-from schemas.errors import OtlpStreamsError
+from schemas.errors import ConfigurationError, OtlpStreamsError
+from tests.operators.deciding import EVERY, Deciding
 from topologies.runtime.host import Host
-from topologies.runtime.ports import Fenced, Transactions
+from topologies.runtime.journal import Progress, progress_key
+from topologies.runtime.ports import Fenced, Offset, Transactions
 
 from . import operators
 from .client import Network, SimLog, SimTransactions
@@ -32,7 +34,7 @@ from .kafka import TP, Kafka
 from .loop import Hang, Process, SimClock, SimLoop
 from .schedule import Event, Schedule
 
-__all__ = ["Outcome", "Parts", "World", "run"]
+__all__ = ["Outcome", "Parts", "Segment", "World", "run"]
 
 TROUBLE_MAX_S, CALM_MAX_S, STILL_S = 40.0, 150.0, 2.5
 """Virtual time: events come within so long; then everything is done within so long; and that it
@@ -59,6 +61,18 @@ class Outcome:
     counts: dict[str, int] = field(default_factory=dict)
     trace: int = 0
     """A digest of the order of everything, to compare two runs of a seed."""
+
+
+class Segment(NamedTuple):
+    """What follows on a person's reset of a partition, up to the next one."""
+
+    start: int
+    """Source offset at which it began, with empty state."""
+    begins: Mapping[TP, int]
+    """Ends of all logs then."""
+    stop: int | None = None
+    """Committed when the next reset came; None: the last one."""
+    ends: Mapping[TP, int] | None = None
 
 
 class Worker:
@@ -99,36 +113,71 @@ class World:
         self.failures: list[str] = []
         self.eaten: dict[TP, list[Batch]] = {}
         """What retention has taken of the sources."""
+        self.segments: dict[TP, list[Segment]] = {}
+        """Of partitions that were reset."""
+        self.quoted: dict[TP, list[int]] = {}
+        """Offsets of what lay committed there before retention came."""
+        self.every: int | None = None
+        """What was set at run time."""
+        self._asked_to: dict[TP, int] = {}
         self.fenced = 0
         self.calm = False
         self._events = list(schedule.events)
         self._armed: list[Event] = []
         self._fed = 0
+        self._feeders: list[asyncio.Task[None]] = []
+        self._resets: list[asyncio.Task[None]] = []
+        self._resetting = asyncio.Lock()
+        self._refusing = 0
         self.loop.on_step = self._on_step
-        for topic in self.sources:
-            self.kafka.create(topic, schedule.partitions)
-            for output in operators.topics(topic):
-                self.kafka.create(output, schedule.partitions)
-        self.kafka.create(JOURNAL, schedule.partitions)
+        self._create(schedule.partitions)
         self.kafka.create(DEADLETTER, 1)
+        self.kafka.create(operators.QUOTED, schedule.partitions)
+        for log in self.kafka.partitions(operators.QUOTED):
+            self._fill(log.tp)
+
+    def _create(self, partitions: int) -> None:
+        for topic in self.sources:
+            for name in (topic, *operators.topics(topic)):
+                self.kafka.create(name, partitions)
+        self.kafka.create(JOURNAL, partitions)
+
+    def _fill(self, tp: TP) -> None:
+        """What is quoted: some of it in transactions, some of which were aborted."""
+        kafka = self.kafka
+        for number in range(12):
+            writer, draw = f"writer {tp.partition} {number}", self.rng.random()
+            records = [Record(tp.topic, b"%d" % n, tp.partition) for n in range(2)]
+            if draw < 0.5:
+                kafka.write(records[0])
+                continue
+            epoch = kafka.start(writer)
+            kafka.produce(writer, epoch, records)
+            if draw < 0.8:
+                kafka.finish(writer, epoch)
+            else:
+                kafka.abort(writer)
 
     # --- the run
 
     async def main(self) -> None:
-        loop = self.loop
+        loop, schedule = self.loop, self.schedule
         expire = loop.create_task(self._expire())
-        feeders = [
-            loop.create_task(self._feed(log.tp))
-            for topic in self.sources
-            for log in self.kafka.partitions(topic)
-        ]
+        quoted = self.kafka.partitions(operators.QUOTED)
+        while any(log.open for log in quoted):
+            await asyncio.sleep(0.01)
+        self.quoted = {log.tp: [b.offset for b in log.committed(0, log.end)[0]] for log in quoted}
+        for topic in self.sources:
+            for log in self.kafka.partitions(topic)[: schedule.partitions]:
+                self._feeders.append(loop.create_task(self._feed(log.tp)))
         for worker in self.workers:
             loop.call_later(self.rng.random() * 0.5, self.launch, worker)
-        while loop.time() < TROUBLE_MAX_S and (self._events or self._fed < len(feeders)):
+        while loop.time() < TROUBLE_MAX_S and (self._events or self._fed < len(self._feeders)):
             await asyncio.sleep(0.25)
         self._settle()
-        await asyncio.gather(*feeders)
+        await asyncio.gather(*self._feeders, *self._resets)
         await self._done("after the trouble")
+        self.failures += check_told(self)
         for worker in self.workers:
             self.kill(worker, None)
         await self._feed_last()
@@ -144,6 +193,7 @@ class World:
         self._armed.clear()
         self.network.away_until = 0.0
         self.network.latency_s = 0.002
+        self.kafka.limits.clear()
         for worker in self.workers:
             if worker.process is not None and worker.process.paused:
                 worker.process.resume()
@@ -172,14 +222,7 @@ class World:
     def behind(self) -> list[str]:
         """Partitions that are not processed to their end, or that nobody has at the moment."""
         found = []
-        held = {
-            tp
-            for worker in self.workers
-            if worker.process is not None and worker.process.alive
-            if worker.host is not None and worker.host.host is not None
-            for tp, lane in worker.host.host._lanes.items()
-            if lane.next_offset is not None
-        }
+        held = {tp for tp, lane in self.lanes() if lane.next_offset is not None}
         for tp, batches in self.inputs().items():
             committed = self.kafka.committed(GROUP, *tp)
             wanted = batches[-1].offset + 1 if batches else 0
@@ -188,6 +231,14 @@ class World:
             elif batches and (committed or 0) < wanted:
                 found.append(f"{tp.topic}[{tp.partition}] {committed} of {wanted}")
         return found
+
+    def lanes(self) -> Iterator[tuple[TP, Any]]:
+        """Of all that live."""
+        for worker in self.workers:
+            alive = worker.process is not None and worker.process.alive
+            if alive and worker.host is not None and worker.host.host is not None:
+                for tp, lane in worker.host.host._lanes.items():
+                    yield TP(*tp), lane
 
     def inputs(self) -> dict[TP, list[Batch]]:
         """What is, or was, committed in the sources."""
@@ -208,6 +259,8 @@ class World:
         rng = random.Random(f"input {self.schedule.seed} {tp.topic} {tp.partition}")
         left, spread_s = self.schedule.messages, self.schedule.spread_s
         writer, number = f"foreign {tp.topic} {tp.partition}", 0
+        while not self.quoted:
+            await asyncio.sleep(0.01)
         while left > 0:
             run = min(left, 1 + int(rng.random() * 4))
             left -= run
@@ -255,7 +308,17 @@ class World:
             value += b" huge"
         elif draw < 0.14:
             value = b""
+        elif draw > 0.75:
+            value += b" " + self._asked(tp, rng).encode()
         return Record(tp.topic, value, tp.partition, key)
+
+    def _asked(self, tp: TP, rng: random.Random) -> str:
+        """Mostly what follows on the range before; seldom what was never there."""
+        partition = tp.partition % len(self.quoted)
+        end = self.kafka.log(operators.QUOTED, partition).end
+        start = self._asked_to.get(tp, 0) if rng.random() < 0.8 else int(rng.random() * end)
+        stop = self._asked_to[tp] = min(end, start + int(rng.random() * 7))
+        return operators.asks(partition, start, stop + 2 * (stop == end and rng.random() < 0.1))
 
     async def _feed_last(self) -> None:
         for topic in self.sources:
@@ -267,7 +330,7 @@ class World:
 
     def launch(self, worker: Worker) -> None:
         """Start a process at this place, if there is none."""
-        if worker.process is not None and worker.process.alive:
+        if self._resetting.locked() or (worker.process is not None and worker.process.alive):
             return
         worker.lives += 1
         self.told(f"worker {worker.number} begins its life {worker.lives}")
@@ -291,6 +354,8 @@ class World:
         self.told(f"ends itself: {error!r}")
         if isinstance(error, Fenced):
             self.fenced += 1
+        elif isinstance(error, ConfigurationError) and self._refusing:
+            pass  # it must not go on without
         else:
             self.failures.append(f"worker {worker.number} has a defect: {error!r}{_where(error)}")
         if worker.process is process:
@@ -332,12 +397,84 @@ class World:
         elif event.kind == "compact":
             for log in self.kafka.partitions(JOURNAL):
                 log.compact(int(log.stable * event.seconds))
+        elif event.kind == "reset":
+            self._resets.append(loop.create_task(self._reset(event)))
+        elif event.kind == "adjust":
+            self.every = event.count
+            for each in self.workers:
+                alive = each.process is not None and each.process.alive
+                control = None if each.host is None else each.host.control
+                if alive and control is not None:
+                    control.change(EVERY, event.count)
+        elif event.kind == "grow":
+            self._grow()
+        elif event.kind == "tight":
+            self._refusing += 1
+            logs = [operators.log_of(name, t) for name in operators.DECIDED for t in self.sources]
+            self.kafka.limits.update(dict.fromkeys(logs, 5))
+            loop.call_later(event.seconds, self.kafka.limits.clear)
         elif event.kind == "eat":
+            for log in self.kafka.partitions(operators.QUOTED):
+                log.trim(int(log.end * event.seconds))
             for topic in self.sources:
                 for log in self.kafka.partitions(topic):
                     before = self.kafka.committed(GROUP, *log.tp) or 0
                     self.eaten.setdefault(log.tp, []).extend(log.committed(0, before)[0])
                     log.trim(before)
+
+    def _grow(self) -> None:
+        """Once: a partition more of everything."""
+        partitions = self.schedule.partitions + 1
+        if len(self.kafka.partitions(JOURNAL)) == partitions:
+            return
+        self._create(partitions)
+        self.group.rebalance()
+        for topic in self.sources:
+            feeder = self._feed(TP(topic, partitions - 1))
+            self._feeders.append(self.loop.create_task(feeder))
+
+    async def _reset(self, event: Event) -> None:
+        """All workers are stopped, as a group's offsets can only be set while nobody is in it."""
+        async with self._resetting:
+            for worker in self.workers:
+                self.kill(worker, None)
+            while not self.kafka.abort(GROUP):
+                await asyncio.sleep(0.05)
+            for topic in self.sources:
+                logs = self.kafka.partitions(topic)
+                log = logs[event.worker % len(logs)]
+                progress = self.progress(log.tp)
+                if progress is not None:
+                    wanted = log.begin + int((log.stable - log.begin) * event.seconds)
+                    self._set(log.tp, progress.position, wanted)
+        for worker in self.workers:
+            self.launch(worker)
+
+    def _set(self, tp: TP, before: int, wanted: int) -> None:
+        """Commit ``wanted``; whoever begins next sees that it is not ``before``."""
+        self.told(f"{tp} is reset from {before} to {wanted}")
+        self.kafka.commit(Offset(GROUP, *tp, wanted))
+        ends = {each.tp: each.end for each in self.kafka.all()}
+        segments = self.segments.setdefault(tp, [Segment(0, {})])
+        if segments[-1].ends is None and segments[-1].begins and not self._begun_since(tp):
+            segments.pop()  # nobody has seen that reset
+            segments[-1] = segments[-1]._replace(stop=None, ends=None)
+        if wanted != before:
+            segments[-1] = segments[-1]._replace(stop=before, ends=ends)
+            segments.append(Segment(wanted, ends))
+
+    def _begun_since(self, tp: TP) -> bool:
+        """Somebody has written progress since the last reset."""
+        log, segment = self.kafka.log(JOURNAL, tp.partition), self.segments[tp][-1]
+        records = log.committed(segment.begins.get(log.tp, 0), log.end)[0]
+        return any(record.key == progress_key(tp.topic) for record in records)
+
+    def progress(self, tp: TP) -> Progress | None:
+        """The last that was said of a partition."""
+        log = self.kafka.log(JOURNAL, tp.partition)
+        records = log.committed(0, log.end)[0]
+        latest = [record for record in records if record.key == progress_key(tp.topic)]
+        return Progress.decode(latest[-1].value) if latest else None
 
     def _normal_speed(self) -> None:
         self.network.latency_s = 0.002
@@ -348,6 +485,20 @@ class World:
                 self._armed.remove(event)
                 return event.mode, event.seconds
         return None
+
+
+def check_told(world: World) -> list[str]:
+    """Operators that do not know what they should, while nothing goes on."""
+    found = []
+    for tp, lane in world.lanes():
+        partitions = len(world.kafka.partitions(tp.topic))
+        for hosted in lane._processing.operators:
+            operator = hosted.operator
+            if isinstance(operator, operators.Echo) and operator.partitions != partitions:
+                found.append(f"{tp}: told of {operator.partitions} partitions, not {partitions}")
+            if isinstance(operator, Deciding) and operator._every != (world.every or 4):
+                found.append(f"{tp}: {operator._every} decide, not {world.every}")
+    return found
 
 
 def _tell(world: World) -> None:
