@@ -95,9 +95,10 @@ class Emit:
                 continue
             counts.source_spans += scan.items
             found = listed.find(scan)
-            join = joins.get(batch.headers)
+            headers = without_ours(batch.headers)
+            join = joins.get(headers)
             if join is None:
-                join = joins[batch.headers] = self._join(batch.headers, where, partition)
+                join = joins[headers] = self._join(headers, where, partition)
             made = wire.sampled(batch.value, scan, found.keep, found.threshold, join.max_bytes)
             for piece in made.pieces:
                 records += join.add(piece)
@@ -115,8 +116,7 @@ class Emit:
         return records
 
     def _join(self, headers: Headers, where: bytes, partition: int) -> _Join:
-        headers = (*without_ours(headers), (SOURCE, where))
-        record = Record(self._output, b"", partition, None, headers)
+        record = Record(self._output, b"", partition, None, (*headers, (SOURCE, where)))
         return _Join(record, self._max_bytes)
 
     def _give_up(self, batch: Batch, span: wire.Oversized, max_bytes: int) -> Sequence[Record]:
