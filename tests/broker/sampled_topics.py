@@ -7,7 +7,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -17,16 +17,9 @@ from streams import wire
 from streams.sampling.records import VerdictRecord, decode
 from tests.streams.sampling.traffic import Told, request, trace_id
 
-__all__ = [
-    "SPANS",
-    "Passed",
-    "Traces",
-    "committed",
-    "configuration",
-    "passed",
-    "traces",
-    "verdicts",
-]
+from .traffic import eventually
+
+__all__ = ["SPANS", "Seen", "Traces", "configuration", "traces"]
 
 SPANS = 4
 """Of a trace; they come in two messages."""
@@ -120,68 +113,83 @@ async def traces(bootstrap: str, config: dict[str, Any]) -> AsyncIterator[Traces
         yield Traces(producer, topics["names"]["spans"], topics["partitions"])
 
 
-async def committed(bootstrap: str, topic: str, partitions: int) -> list[ConsumerRecord]:
-    """Everything on a topic that is committed."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, isolation_level="read_committed", fetch_max_wait_ms=50
-    )
-    async with consumer:
-        places = [TopicPartition(topic, number) for number in range(partitions)]
-        consumer.assign(places)
-        await consumer.seek_to_beginning(*places)
-        ends = await consumer.end_offsets(places)
-        found: list[ConsumerRecord] = []
-        while any([await consumer.position(place) < ends[place] for place in places]):
-            for records in (await consumer.getmany(timeout_ms=100)).values():
-                found += records
-        return found
+class Seen:
+    """What sampling has written so far: committed messages, each read once."""
 
-
-class Passed(NamedTuple):
-    """What exporters would read."""
-
-    spans: dict[bytes, Counter[bytes]]
-    """By trace: span ids, and how often each came."""
-    states: dict[bytes, set[str]]
-    """By trace: tracestates of its spans."""
-    sources: set[str]
-    """Ranges of the source that it was taken from."""
-
-    def whole(self, ids: Iterable[bytes]) -> bool:
-        """Every span of each came just once."""
-        return all(
-            self.spans[each].values() and self.spans[each].total() == SPANS == len(self.spans[each])
-            for each in ids
+    def __init__(self, bootstrap: str, config: dict[str, Any]) -> None:
+        names, partitions = config["topics"]["names"], config["topics"]["partitions"]
+        self.verdicts: dict[bytes, list[tuple[bool, str]]] = defaultdict(list)
+        """By trace: kept or not, and the policy, for each verdict that there is."""
+        self.spans: dict[bytes, Counter[bytes]] = defaultdict(Counter)
+        """By trace: ids of spans that exporters would read, and how often each came."""
+        self.states: dict[bytes, set[str]] = defaultdict(set)
+        """By trace: tracestates of these spans."""
+        self.sources: set[str] = set()
+        """Ranges of the source that they were taken from."""
+        self._decisions = names["decisions"]
+        self._places = [
+            TopicPartition(names[name], number)
+            for name in ("decisions", "spans_out")
+            for number in range(partitions)
+        ]
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap, isolation_level="read_committed", fetch_max_wait_ms=50
         )
 
+    async def __aenter__(self) -> Seen:
+        await self._consumer.start()
+        self._consumer.assign(self._places)
+        await self._consumer.seek_to_beginning(*self._places)
+        return self
 
-async def passed(bootstrap: str, config: dict[str, Any]) -> Passed:
-    """Read all of it."""
-    topics = config["topics"]
-    found = Passed(defaultdict(Counter), defaultdict(set), set())
-    for record in await committed(bootstrap, topics["names"]["spans_out"], topics["partitions"]):
-        found.sources.add(dict(record.headers)["sampling.source"].decode())
-        message = ExportTraceServiceRequest.FromString(record.value)
-        for resource in message.resource_spans:
-            for scope in resource.scope_spans:
-                for span in scope.spans:
-                    found.spans[span.trace_id][span.span_id] += 1
-                    found.states[span.trace_id].add(span.trace_state)
-    return found
+    async def __aexit__(self, *_: object) -> None:
+        await self._consumer.stop()
 
+    async def update(self) -> None:
+        """Take in what is committed now."""
+        ends = await self._consumer.end_offsets(self._places)
+        while any([await self._consumer.position(place) < ends[place] for place in self._places]):
+            for records in (await self._consumer.getmany(timeout_ms=100)).values():
+                for record in records:
+                    if record.topic == self._decisions:
+                        self._decided(record.value)
+                    else:
+                        self._passed(record)
 
-async def verdicts(bootstrap: str, config: dict[str, Any]) -> dict[bytes, list[tuple[bool, str]]]:
-    """By trace: kept or not, and the policy, for each verdict that there is."""
-    topics = config["topics"]
-    found: dict[bytes, list[tuple[bool, str]]] = defaultdict(list)
-    for each in await committed(bootstrap, topics["names"]["decisions"], topics["partitions"]):
-        record = decode(each.value)
+    async def settled(self, ids: Iterable[bytes], timeout_s: float = 30) -> set[bytes]:
+        """Wait until all are decided and every span of the kept ones has come; the kept ones."""
+        ids = list(ids)
+
+        async def done() -> bool:
+            await self.update()
+            return self.verdicts.keys() >= set(ids) and all(map(self._whole, self.kept(ids)))
+
+        await eventually(done, timeout_s)
+        return self.kept(ids)
+
+    def kept(self, ids: Iterable[bytes]) -> set[bytes]:
+        """Those of them that were."""
+        return {trace for trace in ids if any(kept for kept, _ in self.verdicts.get(trace, ()))}
+
+    def _whole(self, trace: bytes) -> bool:
+        return len(self.spans.get(trace, ())) == SPANS
+
+    def _decided(self, value: bytes) -> None:
+        record = decode(value)
         if not isinstance(record, VerdictRecord):
-            continue
+            return
         rows = record.traces
         policies = record.groups.policy[rows.group].tolist()
         halves = zip(rows.trace_id_high.tolist(), rows.trace_id_low.tolist(), strict=True)
         for (high, low), policy, kept in zip(halves, policies, rows.kept.tolist(), strict=True):
             trace = (high << 64 | low).to_bytes(16, "big")
-            found[trace].append((kept, record.policies[policy]))
-    return found
+            self.verdicts[trace].append((kept, record.policies[policy]))
+
+    def _passed(self, record: ConsumerRecord) -> None:
+        self.sources.add(dict(record.headers)["sampling.source"].decode())
+        message = ExportTraceServiceRequest.FromString(record.value)
+        for resource in message.resource_spans:
+            for scope in resource.scope_spans:
+                for span in scope.spans:
+                    self.spans[span.trace_id][span.span_id] += 1
+                    self.states[span.trace_id].add(span.trace_state)

@@ -19,7 +19,7 @@ from topologies.explain import search
 from topologies.kafka import AdminClient
 from topologies.localkafka import LocalKafka
 
-from .sampled_topics import SPANS, configuration, passed, traces, verdicts
+from .sampled_topics import SPANS, Seen, configuration, traces
 from .stage_process import StageProcess
 from .traffic import eventually
 
@@ -57,24 +57,23 @@ async def test_from_spans_to_what_is_kept_of_them(
     sample, emit = (StageProcess(tmp_path, name, config) for name in ("sample", "emit"))
     async with sample, emit:
         await asyncio.gather(sample.ready(), emit.ready())
-        async with traces(bootstrap, config) as sender:
+        async with traces(bootstrap, config) as sender, Seen(bootstrap, config) as seen:
             # --- to a budget, complete, once
             first = await sender.send(300, OFFERED)
-            kept = await settled(bootstrap, config, first)
-            everything = await passed(bootstrap, config)
-            assert everything.spans.keys() == kept
+            kept = await seen.settled(first)
+            assert seen.spans.keys() == kept
             assert sender.errors & set(first) <= kept, "every error is kept"
             rest = kept - sender.errors
             # The budget is filled from the very first step on; a step may borrow from the burst.
             assert 0.5 * TARGET * 3 < len(rest) < 1.5 * TARGET * 4
-            for trace, states in everything.states.items():
+            for trace, states in seen.states.items():
                 [state] = states
                 assert state.startswith("ot=th:"), "each span says what its trace was kept with"
                 assert state == "ot=th:0" or trace not in sender.errors
 
             # --- what is known of them
             dropped = next(trace for trace in first if trace not in kept)
-            a_kept = next(t for t in rest if everything.states[t] != {"ot=th:0"})
+            a_kept = next(t for t in rest if seen.states[t] != {"ot=th:0"})
             kept_, dropped_, unknown, wrong = await asyncio.to_thread(
                 commands,
                 file,
@@ -88,7 +87,7 @@ async def test_from_spans_to_what_is_kept_of_them(
             assert told["verdict"]["key"], "readable"
             assert told["verdict"]["adjusted_count"] > 1
             assert sum(each["spans"] for each in told["deliveries"]) == SPANS
-            assert {each["source"] for each in told["deliveries"]} <= everything.sources
+            assert {each["source"] for each in told["deliveries"]} <= seen.sources
             assert (dropped_.code, f"{dropped.hex()}: dropped" in dropped_.output) == (0, True)
             assert "probability" in dropped_.output
             assert (unknown.code, "no verdict" in unknown.output) == (1, True)
@@ -105,14 +104,14 @@ async def test_from_spans_to_what_is_kept_of_them(
 
             await eventually(applied)
             second = await sender.send(100, OFFERED)
-            assert await settled(bootstrap, config, second) == set(second)
+            assert await seen.settled(second) == set(second)
             target = {"policy": "rest", "unit": "traces"}
             gauge = "otlp_streams_sampling_target_per_second"
             assert await sample.metric(gauge, **target) == 1000
 
             # --- a foreign writer that chooses partitions otherwise
             misplaced = await sender.misplace()
-            assert await settled(bootstrap, config, [misplaced]) == {misplaced}
+            assert await seen.settled([misplaced]) == {misplaced}
             assert "wrong partition" in await readiness(sample) or "not their trace's" in (
                 await readiness(sample)
             )
@@ -126,45 +125,36 @@ async def test_from_spans_to_what_is_kept_of_them(
             assert answer.waiting is not None
             assert answer.waiting.spans == SPANS
             await set_value(settings, "sample.enabled", None)
-            assert await settled(bootstrap, config, [waiting]) == {waiting}
+            assert await seen.settled([waiting]) == {waiting}
 
             # --- what retention takes before it is read again
             assert await emit.stop() == 0, emit.log()
             lost = await sender.send(50)
-            await eventually(lambda: decided(bootstrap, config, lost))
-            await eventually(lambda: ordered(sample, settings))
+            await eventually(lambda: decided(seen, lost))
+            await eventually(lambda: ordered(sample))
             names = config["topics"]["names"]
             await delete_until_now(bootstrap, names["spans"], config["topics"]["partitions"])
             await emit.start()
             await emit.ready()
             third = await sender.send(20)
-            assert await settled(bootstrap, config, third) == set(third)
+            assert await seen.settled(third) == set(third)
             gone = await emit.metric("otlp_streams_sampling_lost_source_offsets_total")
             assert gone >= 2 * len(lost)
-            assert not set(lost) & (await passed(bootstrap, config)).spans.keys()
+            assert not set(lost) & seen.spans.keys()
             assert "removed before emit" in await readiness(emit)
-        assert await sample.stop() == 0, sample.log()
-        assert await emit.stop() == 0, emit.log()
-    every = await verdicts(bootstrap, config)
-    assert set(every) == set(sender.sent.values())
-    assert all(len(each) == 1 for each in every.values()), "one verdict a trace"
+            assert await sample.stop() == 0, sample.log()
+            assert await emit.stop() == 0, emit.log()
+            await seen.update()
+    assert seen.verdicts.keys() == set(sender.sent.values())
+    assert all(len(each) == 1 for each in seen.verdicts.values()), "one verdict a trace"
+    assert all(count == 1 for spans in seen.spans.values() for count in spans.values()), (
+        "every span once"
+    )
 
 
-async def decided(bootstrap: str, config: dict[str, Any], ids: list[bytes]) -> bool:
-    return set(ids) <= (await verdicts(bootstrap, config)).keys()
-
-
-async def settled(bootstrap: str, config: dict[str, Any], ids: list[bytes]) -> set[bytes]:
-    """Those that were kept, when all are decided and what was kept has come."""
-    await eventually(lambda: decided(bootstrap, config, ids), 30)
-    found = await verdicts(bootstrap, config)
-    kept = {trace for trace in ids if found[trace][0][0]}
-
-    async def come() -> bool:
-        return (await passed(bootstrap, config)).whole(kept)
-
-    await eventually(come, 30)
-    return kept
+async def decided(seen: Seen, ids: list[bytes]) -> bool:
+    await seen.update()
+    return seen.verdicts.keys() >= set(ids)
 
 
 async def paused(settings: Config) -> bool:
@@ -172,8 +162,8 @@ async def paused(settings: Config) -> bool:
     return any(each.action == "applied" and each.ranges for each in audits)
 
 
-async def ordered(sample: StageProcess, settings: Config) -> bool:
-    """Nothing is open, and the group stands at the end."""
+async def ordered(sample: StageProcess) -> bool:
+    """Nothing is open."""
     open_traces = await sample.metric("otlp_streams_sampling_open_traces")
     return open_traces == 0 == await sample.metric("otlp_streams_sampling_undecided_age_seconds")
 
