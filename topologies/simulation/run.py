@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from schemas.config import Config
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, PermanentError
 from schemas.signals import Signal
 from streams.recording.laps import AS_RECORDED, Lap, at_lap, fresh
 from streams.sampling.simulation import Simulation
@@ -41,9 +41,17 @@ def simulate(config: Config, plan: Plan) -> Simulation:
     """Run it to its end.
 
     Raises:
-        ConfigurationError: a file cannot be read, or holds no spans, or an injection is wrong.
-        MalformedMessage: a file is damaged.
+        ConfigurationError: a file cannot be read, is damaged, or holds no spans, or an injection
+            is wrong.
     """
+    try:
+        return _simulate(config, plan)
+    except PermanentError as error:
+        files = ", ".join(map(str, plan.files))
+        raise ConfigurationError(f"{files}: damaged: {error}") from None
+
+
+def _simulate(config: Config, plan: Plan) -> Simulation:
     rng = np.random.default_rng(plan.seed)
     recording = load(plan.files, signal=Signal.TRACES, injections=plan.injections, rng=rng)
     if not recording.items[Signal.TRACES]:
