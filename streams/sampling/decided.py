@@ -36,7 +36,10 @@ __all__ = ["Decisions", "Issued"]
 _DROPPED_LEAST = 512
 """Dropped traces that are remembered at least: the filter has no smaller form."""
 _POLICIES_MAX = 1000
-_ROW_BYTES = 28
+_ROW_BYTES = 27
+"""Of a trace in an order, at most, but for policies beyond the first 256."""
+_HEAD_BYTES = 1200
+"""Of an order's header, without the policies' names."""
 _COUNT = struct.Struct("<I")
 
 
@@ -127,7 +130,8 @@ class Decisions:
         self, span: Range, now_ms: int, partitions: tuple[tuple[int, int], ...]
     ) -> Iterator[Issued]:
         listed = self.kept.overlapping(span.start, span.stop)
-        rows_max = max(self._order_max // _ROW_BYTES, 1)
+        head = _HEAD_BYTES + sum(len(name) + 6 for name in self._policies)
+        rows_max = max((self._order_max - head) // _ROW_BYTES, 1)
         size = len(listed.trace_id_low)
         halves = span.halves() if size > rows_max else None
         if halves is not None:
