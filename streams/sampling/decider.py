@@ -6,7 +6,8 @@ A step goes through these:
 2. policies with a probability of their own say it, limits choose
 3. each budget divides what it has, and says by how much those that draw on it are cut
 4. probabilities become thresholds, rounded as they will be written; kept is who has R >= T
-5. what was kept is counted against budgets and limits
+5. what chance has done to the budgets is made good by the last of the traces (``correcting``)
+6. what was kept is counted against budgets and limits
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from numpy.typing import NDArray
 from schemas.config import Sampling
 from schemas.records.base import Value
 from streams.sampling.columns import Traces, Verdicts
-from streams.sampling.consistent import MAX, UNKNOWN, probability, threshold
+from streams.sampling.consistent import MAX, UNKNOWN, probability
+from streams.sampling.correcting import Counted, correct
+from streams.sampling.drawing import draw
 from streams.sampling.grouping import distinct, mixed
 from streams.sampling.key_table import KeyTable
 from streams.sampling.keys import SamplingKey
@@ -58,6 +61,13 @@ class _Grouped(NamedTuple):
     """A trace of each."""
     incoming: Floats
     """Probability with which its traces came to be here, as their ``th`` says."""
+
+    def parted(self, group: NDArray[np.int32], origin: NDArray[np.intp]) -> _Grouped:
+        """The same with new groups, parts of those of ``origin``, behind the others."""
+        first = np.concatenate([self.first, np.zeros(len(origin), np.int64)])
+        first[group[::-1]] = np.arange(len(group))[::-1]
+        key, incoming = (np.concatenate([c, c[origin]]) for c in (self.key, self.incoming))
+        return _Grouped(self.demand.parted(group, origin), key, first, incoming)
 
 
 class Decider:
@@ -104,13 +114,14 @@ class Decider:
             i: limit.choose(demand, _traces_of(demand, i), time.passed)
             for i, limit in self._policies.limits.items()
         }
-        expected = {i: self._divide(i, demand, keep, chosen, time) for i in self._policies.budgets}
-        absolute = keep * grouped.incoming
-        limits = np.full(len(absolute), MAX, np.uint64)
-        some = absolute > 0
-        limits[some] = threshold(np.minimum(absolute[some], 1.0))
-        of_trace = np.maximum(limits[demand.group], came_with)
-        kept = traces.randomness >= of_trace
+        budgets = {i: self._divide(i, demand, keep, chosen, time) for i in self._policies.budgets}
+        drawn = draw(traces, came_with, demand.group, keep * grouped.incoming)
+        if any((budget.division.probability < 1.0).any() for budget in budgets.values()):
+            better = correct(demand, grouped.first, budgets.values(), keep, drawn.kept)
+            grouped = grouped.parted(better.group, better.origin)
+            demand = grouped.demand
+            drawn = draw(traces, came_with, demand.group, better.keep * grouped.incoming)
+        limits, of_trace, kept = drawn
         for i, rows in chosen.items():
             limited = _traces_of(demand, i)
             limits[demand.policy == i] = UNKNOWN
@@ -120,7 +131,7 @@ class Decider:
         odds = probability(limits)
         odds[limits == MAX] = 0.0
         groups = Groups(demand.policy, grouped.key, demand.share, limits, odds, grouped.first)
-        memory = self._memory(demand, kept, time, expected)
+        memory = self._memory(demand, kept, time, budgets)
         return Step(now_ms, Verdicts(demand.group, kept, of_trace), groups, memory)
 
     def _time(self, traces: Traces, now_ms: int) -> _Time:
@@ -160,11 +171,8 @@ class Decider:
         keep: Floats,
         chosen: dict[int, NDArray[np.intp]],
         time: _Time,
-    ) -> float:
-        """Give the groups of a budget their probability, and cut those that draw on it.
-
-        Returns the volume that is to be kept.
-        """
+    ) -> Counted:
+        """Give the groups of a budget their probability, and cut those that draw on it."""
         budget, draws_on = self._policies.budgets[index], self._policies.draws_on
         mine = np.flatnonzero(demand.policy == index)
         drawn = draws_on[demand.policy] == index
@@ -184,10 +192,10 @@ class Decider:
                 used = float(demand.size(limit.unit)[chosen[i]].sum())
                 rows = _traces_of(demand, i)
                 chosen[i] = limit.choose(demand, rows, time.passed, used * division.scale)
-        return division.expected
+        return Counted(budget.unit, mine, drawn, division)
 
     def _memory(
-        self, demand: Demand, kept: NDArray[np.bool_], time: _Time, expected: dict[int, float]
+        self, demand: Demand, kept: NDArray[np.bool_], time: _Time, budgets: dict[int, Counted]
     ) -> Memory:
         policies = self._policies
         policy = demand.policy[demand.group[kept]]
@@ -195,7 +203,7 @@ class Decider:
         for i, budget in policies.budgets.items():
             counted = (policy == i) | (policies.draws_on[policy] == i)
             used = float(demand.size(budget.unit)[kept][counted].sum())
-            memory[i] = budget.after(time.counted, expected[i], used)
+            memory[i] = budget.after(time.counted, budgets[i].division.expected, used)
         for i, limit in policies.limits.items():
             used = float(demand.size(limit.unit)[kept][policy == i].sum())
             memory[i] = limit.after(time.passed, used)

@@ -49,6 +49,10 @@ class Division(NamedTuple):
     """For the policies that draw on it: 1, or less where they wanted more than there is."""
     expected: float
     """Volume that will be kept on average, theirs included."""
+    need: Floats
+    """Of each group; see ``filling.fill``."""
+    least: Floats
+    """Of each group: probability that it has in any case."""
 
 
 class BudgetStrategy:
@@ -122,7 +126,8 @@ class BudgetStrategy:
         need = self._need(volume, count, slow, fast, demand.elapsed_s)
         need = need ** self.values["evenness"] / weight
         odds = fill(volume, need, least, share - scale * drawn)
-        return Division(odds, scale, float((volume * odds).sum()) + scale * drawn)
+        expected = float((volume * odds).sum()) + scale * drawn
+        return Division(odds, scale, expected, need, least)
 
     def after(self, elapsed_s: float, expected: float, used: float) -> tuple[float, ...]:
         """``memory`` after a step that was to keep ``expected``, and has kept ``used``.

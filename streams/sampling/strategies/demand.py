@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,3 +47,19 @@ class Demand(NamedTuple):
         if unit == "traces":
             return self.traces.astype(np.float64)
         return np.bincount(self.group, self.size(unit), len(self.policy)).astype(np.float64)
+
+    def parted(self, group: NDArray[np.int32], origin: NDArray[np.intp]) -> Demand:
+        """The same with new groups, parts of those of ``origin``, behind the others."""
+
+        def both(column: NDArray[Any]) -> NDArray[Any]:
+            return np.concatenate([column, column[origin]])
+
+        return self._replace(
+            group=group,
+            policy=both(self.policy),
+            share=both(self.share),
+            weight=both(self.weight),
+            error=both(self.error),
+            outlier=both(self.outlier),
+            traces=np.bincount(group, minlength=len(self.policy) + len(origin)),
+        )

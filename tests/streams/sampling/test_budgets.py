@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from schemas.config import Sampling
+from streams.sampling.columns import Traces
 from streams.sampling.consistent import MAX
 
 from .some_traces import Lane, budget, random_traces, sampling, some_traces
@@ -139,18 +140,88 @@ def test_errors_and_outliers_weigh_more() -> None:
     assert outliers > 5 * usual
 
 
-def test_a_weight_is_for_the_budget_below() -> None:
-    settings = sampling(
-        {"match": {"span_count": {"min": 10}}, "weight": 8}, budget(200, evenness=0, minimum=0)
-    )
-    lane, rng, kept = Lane(settings), np.random.default_rng(4), np.zeros(2)
-    for _ in range(40):
-        traces = random_traces(rng, 3000, 4, now_ms=lane.now_ms, errors=0, took_ms=10)
-        traces = traces._replace(spans=np.where(rng.random(3000) < 0.1, 20, 5))
+def _odds(settings: Sampling, every: int, **special: tuple[Any, Any]) -> float:
+    """How much likelier special traces, one of so many, are kept than the others.
+
+    ``special``: columns as they have them, and as the others have.
+    """
+    lane, rng, kept, sent = Lane(settings), np.random.default_rng(4), np.zeros(2), np.zeros(2)
+    is_special = np.arange(3000) % every == 0
+    given = {"errors": 0, "took_ms": 10, "spans": 3}
+    given |= {name: np.where(is_special, *values) for name, values in special.items()}
+    for step in range(80):
+        traces = random_traces(rng, 3000, 4, now_ms=lane.now_ms, **given)
         verdicts = lane.step(traces).verdicts
-        kept += np.bincount(traces.spans[verdicts.kept] // 20, minlength=2)
-    ratio = (kept[1] / 300) / (kept[0] / 2700)
-    assert 8 * 0.8 < ratio < 8 * 1.25
+        if step > 20:
+            kept += np.bincount(is_special[verdicts.kept], minlength=2)
+            sent += np.bincount(is_special, minlength=2)
+    few, many = kept / sent
+    return float(many / few)
+
+
+EVEN = {"evenness": 0, "minimum": 0}
+
+
+@pytest.mark.parametrize("weight", [1, 4])
+def test_weights_multiply_probabilities_where_shares_go_by_traffic(weight: float) -> None:
+    match = {"match": {"span_count": {"min": 10}}, "weight": weight}
+    by_policy = sampling(match, budget(200, **EVEN))
+    assert _odds(by_policy, 10, spans=(20, 5)) == pytest.approx(weight, rel=0.2)
+    errors = sampling(budget(200, errors=weight, **EVEN))
+    assert _odds(errors, 10, errors=(1, 0)) == pytest.approx(weight, rel=0.2)
+    outliers = sampling(budget(200, outliers=weight, **EVEN))
+    assert _odds(outliers, 200, took_ms=(1000, 10)) == pytest.approx(weight, rel=0.3)
+
+
+# --- what a key is taken for ---------------------------------------------------------------
+
+
+def _probability(lane: Lane, operations: list[int], wanted: int) -> float:
+    """Of the wanted operation in a step with these."""
+    traces = some_traces(len(operations), now_ms=lane.now_ms, operation=operations)
+    step = lane.decider.decide(traces, lane.now_ms)
+    rows = [i for i, operation in enumerate(operations) if operation == wanted]
+    return float(step.groups.probability[step.verdicts.group[rows[0]]])
+
+
+STRICT = {"evenness": 1, "minimum": 0, "burst": "0s"}
+
+
+def test_a_burst_is_seen_at_once() -> None:
+    lane = Lane(sampling(budget(200, **STRICT)))
+    usual = [key for key in range(1, 21) for _ in range(50)]
+    for _ in range(40):
+        lane.step(_spread(usual, lane))
+    # A fair part is 100 / 21 of 2,000 traces.
+    assert _probability(lane, [*usual, *[99] * 2000], 99) * 2000 < 2.5 * 100 / 21
+
+
+def test_a_key_that_became_rare_is_soon_taken_for_rare() -> None:
+    lane = Lane(sampling(budget(200, **STRICT)))
+    usual = [key for key in range(1, 21) for _ in range(50)]
+    for _ in range(100):
+        lane.step(_spread([*usual, *[99] * 1000], lane))
+    for _ in range(60):
+        lane.step(_spread([*usual, 99], lane))
+    assert _probability(lane, [*usual, 99], 99) == 1.0
+
+
+def test_traffic_of_long_ago_is_forgotten() -> None:
+    lane = Lane(sampling(budget(20, **STRICT)))
+    lane.step(_spread([99] * 500, lane))
+    lane.now_ms += 3_600_000
+    some = [key for key in range(1, 200) for _ in range(5)]
+    lane.step(_spread(some, lane))
+    once, again = (_probability(lane, [*some, 99, 98], key) for key in (98, 99))
+    assert again == pytest.approx(once, rel=0.01)
+
+
+def _spread(operations: list[int], lane: Lane) -> Traces:
+    rng = np.random.default_rng(lane.now_ms)
+    randomness = rng.integers(0, MAX, len(operations), np.uint64)
+    return some_traces(
+        len(operations), now_ms=lane.now_ms, operation=operations, randomness=randomness
+    )
 
 
 ERRORS_FIRST = {"match": {"status": "error"}, "always": True}
@@ -175,7 +246,7 @@ def test_what_others_keep_counts_against_the_budget() -> None:
 def test_others_are_cut_where_they_want_more_than_there_is() -> None:
     errors, others = _rates(sampling(ERRORS_FIRST, budget(500, minimum=0)), 0.5)
     assert abs(errors + others - 500) < 4 * np.sqrt(500 / 15)
-    assert others < 5
+    assert others < 25, "what chance leaves over of the budget"
 
 
 def test_an_exempt_policy_is_no_concern_of_the_budget() -> None:
@@ -196,6 +267,19 @@ def test_every_kind_of_policy_is_cut(policy: dict[str, Any]) -> None:
     first = {"match": {"status": "error"}} | policy
     errors, others = _rates(sampling(first, budget(300, minimum=0)), 0.5)
     assert abs(errors + others - 300) < 4 * np.sqrt(300 / 15)
+
+
+def test_the_next_budget_below_is_drawn_on() -> None:
+    first, second = {"match": {"status": "error"}} | budget(100), budget(400)
+    always = {"match": {"span_count": {"min": 15}}, "always": True}  # half of all, errors too
+    settings = sampling(always, first, second)
+    errors, others = _rates(settings, 0.5)
+    # The first policy is cut to what the errors' budget has, and the others have their own.
+    assert abs(errors + others - 500) < 4 * np.sqrt(500 / 15)
+    lane = Lane(settings)
+    traces = random_traces(np.random.default_rng(1), 2000, errors=0, spans=20)
+    kept = np.mean([lane.step(traces).verdicts.kept.sum() for _ in range(10)])
+    assert kept < 100, "half a second's share is 50"
 
 
 def test_two_budgets_do_not_share() -> None:

@@ -237,6 +237,26 @@ def test_a_match_is_what_its_words_say(
     assert held == holds(match, spans, took_s)
 
 
+def test_a_value_is_equal_to_its_own_kind_only() -> None:
+    values: list[Any] = ["1", True, 1, 1.0, "true", False, 0, "0", ""]
+    message = ExportTraceServiceRequest()
+    scope = message.resource_spans.add().scope_spans.add()
+    for value in values:
+        put(scope.spans.add(trace_id=b"t" * 16, span_id=b"s" * 8), {"key": value})
+    data = message.SerializeToString()
+    scan = wire.scan_traces(data)
+    for wanted in values:
+        conditions = [
+            Match.model_validate({"attribute": {"key": "key", "equals": wanted}}),
+            Match.model_validate({"attribute": {"key": "key", "one_of": [wanted, "other", 7]}}),
+        ]
+        compiled = SpanConditions(conditions)
+        found = compiled.of(data, scan, wire.lookup(data, scan, compiled.attributes))
+        expected = [same(value, wanted) for value in values]
+        assert (found & 1).astype(bool).tolist() == expected
+        assert (found & 2).astype(bool).tolist() == expected
+
+
 def test_each_distinct_text_meets_a_regular_expression_once() -> None:
     message = ExportTraceServiceRequest()
     scope = message.resource_spans.add().scope_spans.add()

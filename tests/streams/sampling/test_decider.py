@@ -92,7 +92,7 @@ def test_a_threshold_is_never_lowered(seed: int, kind: str) -> None:
         "aimd": {"aimd": {"base": 0.3, "latency": 1.0}},
         "limit": {"rate_limit": {"traces_per_second": 100}},
     }[kind]
-    incoming = rng.choice(np.array([0, MAX // 2, MAX // 16 * 15], np.uint64), 300)
+    incoming = rng.choice(np.array([0, MAX // 2, MAX // 3, MAX // 7 * 6 + 5], np.uint64), 300)
     traces = random_traces(rng, 300, threshold=incoming)
     verdicts = Decider(sampling(policy), 1).decide(traces, NOW_MS).verdicts
     consistent = traces.randomness >= incoming

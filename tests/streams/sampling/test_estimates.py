@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from streams.sampling.columns import Traces
 from streams.sampling.consistent import MAX, UNKNOWN, adjusted_count, probability
+from streams.sampling.decider import Decider
 
-from .some_traces import Lane, budget, random_traces, sampling
+from .some_traces import NOW_MS, Lane, budget, random_traces, sampling
 
 
 def test_adjusted_counts_add_up_to_what_there_was() -> None:
@@ -52,3 +54,12 @@ def test_a_limited_trace_stands_for_nothing_known() -> None:
     step = lane.step(random_traces(rng, 100, now_ms=lane.now_ms))
     assert (step.verdicts.threshold == UNKNOWN).all()
     assert np.isnan(step.groups.probability).all()
+
+
+@pytest.mark.parametrize("unit", ["traces", "spans"])
+def test_a_limit_keeps_those_of_greatest_randomness(unit: str) -> None:
+    settings = sampling({"rate_limit": {f"{unit}_per_second": 200}})
+    traces = random_traces(np.random.default_rng(1), 500)
+    kept = Decider(settings, 1).decide(traces, NOW_MS).verdicts.kept
+    assert 0 < kept.sum() < 500
+    assert traces.randomness[kept].min() > traces.randomness[~kept].max()

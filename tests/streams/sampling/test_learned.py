@@ -70,3 +70,13 @@ def test_keys_do_not_learn_from_each_other() -> None:
             mine = values[group == number]
             apart.learn(keys[number : number + 1], np.zeros(len(mine), np.int32), mine, step)
     np.testing.assert_allclose(together.of(keys), apart.of(keys), rtol=1e-5)
+
+
+def test_what_has_changed_is_learned_anew() -> None:
+    rng, estimate = np.random.default_rng(5), RunningP99(10)
+    for step in range(300):
+        feed(estimate, rng.lognormal(3, 0.5, 100), step)
+    for step in range(60):
+        feed(estimate, rng.lognormal(7, 0.5, 100), step)
+    mean, truth = float(estimate.table["mean"][0]), 7 / np.log(2)
+    assert abs(mean - truth) < 0.4, "6,000 observations ago is three times its memory"
