@@ -39,7 +39,7 @@ def index_traces(high: Any, low: Any, seed: Any, slots: Any) -> None:
 
 
 @kernel
-def find_traces(  # noqa: PLR0917 -- kernels take their arrays one by one
+def find_traces(
     high: Any, low: Any, valid: Any, of_high: Any, of_low: Any, of_threshold: Any, of_policy: Any,
     seed: Any, slots: Any, keep: Any, threshold: Any, policies: Any,
 ) -> None:  # fmt: skip

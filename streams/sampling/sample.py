@@ -128,6 +128,8 @@ class Sample:
         Raises PermanentError for a batch that says nothing about spans; nothing is changed then.
         """
         batch, scan, live = scanned.batch, scanned.scan, not scanned.replayed
+        if not live and batch.offset < (self._decisions.orders.end or 0):
+            return self._outcome(())  # all of it is decided and ordered
         facts = self._facts.of(batch.value, scan)
         now_ms = max(self._now_ms, batch.timestamp_ms, self._decisions.orders.time_ms)
         records: list[Record] = []

@@ -79,8 +79,11 @@ class One:
             elif record.topic == SPANS:
                 self.elsewhere.append(record)
 
-    def restart(self, *, snapshot: bool = False) -> None:
-        """As the runtime does it: snapshot or the whole log, and the source behind the orders."""
+    def restart(self, *, snapshot: bool = False, from_start: bool = False) -> None:
+        """As the runtime does it: snapshot or the whole log, and the source behind the orders.
+
+        ``from_start``: more of the source than is needed.
+        """
         chunks = self.operator.snapshot()
         self.operator = self.make(self.counts)
         if snapshot:
@@ -90,7 +93,7 @@ class One:
                 self.operator.recall(Batch(DECISIONS, 0, 0, 0, None, record.value, ()))
         end = self.orders[-1].stop if self.orders else 0
         for batch in self.taken:
-            if batch.offset >= end:
+            if batch.offset >= end or from_start:
                 scan = wire.scan_traces(batch.value, strict_ids=False)
                 assert not self.operator.process(Scanned(batch, scan, replayed=True)).records
 
@@ -173,6 +176,19 @@ def test_late_spans_follow_their_trace_also_after_restarts() -> None:
         assert set(one.listed(1)) == kept
         assert one.counts.late_kept_spans == len(kept)
         assert one.counts.late_dropped_spans == 20 - len(kept)
+
+
+def test_a_replay_may_begin_before_the_end_of_the_last_order() -> None:
+    found = []
+    for from_start in (False, True):
+        one = One(HALF)
+        for number in range(1, 41):
+            one.send([Told(number), Told(number - 1 or 1, span=2)], 200)
+        one.restart(from_start=from_start)
+        one.send([Told(5, span=3), Told(39, span=3)])
+        one.tick(3000)
+        found.append([record.value for record in one.log])
+    assert found[0] == found[1]
 
 
 def test_the_tenant_is_part_of_the_key() -> None:
