@@ -6,7 +6,10 @@
     client.py       topologies.runtime.ports over it, with lost, late and unanswered requests
     group.py        a consumer group with generations; what Faust does for the host
     schedule.py     what goes wrong and when, as data: drawn from a seed, printed, shrunk
-    world.py        one run: workers, their supervisor, inputs, faults, quiet
+    feeding.py      what comes in
+    trouble.py      what the events of a schedule do
+    resets.py       where a person has set the group, and what was before
+    world.py        one run: workers, their supervisor, inputs, trouble, quiet
     properties.py   what must hold after it
     mutants.py      protocol violations, each of which must be noticed
 

@@ -25,7 +25,7 @@ from topologies.runtime.ports import Fenced, Fetched, Offset, RecordsRefused
 from .kafka import Busy, Kafka
 from .loop import Process
 
-__all__ = ["Network", "SimLog", "SimTransactions"]
+__all__ = ["Network", "SimLog", "SimReader", "SimTransactions"]
 
 RETRY_S = 0.02
 """Pause of a client that is told to ask again."""

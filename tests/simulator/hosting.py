@@ -107,8 +107,8 @@ class SimHost:
         """Run until the process is killed."""
         world = self._world
         self.control = ControlView(operators.SETTINGS)
-        if world.every is not None:
-            self.control.change(EVERY, world.every)
+        if world.trouble.every is not None:
+            self.control.change(EVERY, world.trouble.every)
         with mock.patch.object(host_module, "create_app", self._create_app):
             self.host = Host(
                 stage(world),

@@ -13,12 +13,19 @@ from unittest import mock
 
 from schemas.batches import Batch, Record
 from schemas.errors import MalformedMessage, OtlpStreamsError
-from topologies.runtime import hosted, recovery
+from schemas.operators import Scanned
+from topologies.control.view import LaneControl
+from topologies.runtime import hosted, processing, recovery
 from topologies.runtime.committer import Committer
+from topologies.runtime.decision import decide
 from topologies.runtime.journal import unframed
-from topologies.runtime.ports import Fenced, Offset
+from topologies.runtime.narrowing import Narrowing
+from topologies.runtime.partitions import PartitionCount
+from topologies.runtime.ports import Fenced, Fetched, Offset
+from topologies.runtime.preparing import Preparing
+from topologies.runtime.ranges import RangeReader
 
-from .client import Network, SimLog, SimTransactions
+from .client import Network, SimLog, SimReader, SimTransactions
 from .kafka import Kafka
 from .loop import Process
 from .world import Parts
@@ -30,10 +37,14 @@ class Mutant(NamedTuple):
     """What is done wrong."""
 
     name: str
-    parts: Parts
-    first: int
-    """A seed shortly before one that shows it; only to save time."""
+    parts: Parts = Parts()
     patched: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    first: int = 0
+    """A seed shortly before one that shows it; only to save time."""
+
+
+def _put(where: Any, name: str, what: Any) -> Callable[[], Any]:
+    return lambda: mock.patch.object(where, name, what)
 
 
 class _StartsLate(SimTransactions):
@@ -249,19 +260,119 @@ def _brokers_do_not_fence() -> Iterator[None]:
         yield
 
 
+def _of_logs(begin: bool, recall: bool) -> Any:
+    """An operator with snapshots of its log comes back as another kind would.
+
+    Args:
+        begin: it is replayed from where the snapshot was taken.
+        recall: its log is recalled from where it would be without a snapshot.
+    """
+
+    @contextlib.contextmanager
+    def patched() -> Iterator[None]:
+        restore = recovery.Recovery._restore
+
+        async def wrongly(self: Any, each: Any, position: int, make: Any) -> Any:
+            found, log_position, text = await restore(self, each, position, make)
+            if each.operator.snapshots == "log" and each.snapshot is not None:
+                found = each.snapshot.position if begin else found
+                log_position = each.log_position(position) if recall else log_position
+            return found, log_position, text
+
+        with mock.patch.object(recovery.Recovery, "_restore", wrongly):
+            yield
+
+    return patched
+
+
+def _as_if_new(batch: Batch, scan: Any, **_: Any) -> Scanned:
+    return Scanned(batch, scan)
+
+
+def _recalls_all(self: Any, record: Batch) -> None:
+    self.operator.recall(record)
+
+
+def _resumes_where_it_is_told(found: Any, auto_offset_reset: str) -> Any:
+    decision = decide(found, auto_offset_reset)
+    return decision._replace(start="resume") if decision.start == "reset" else decision
+
+
+@contextlib.contextmanager
+def _keeps_ranges() -> Iterator[None]:
+    """What was read for a batch serves whichever comes after a recovery."""
+
+    def ready(self: Any, batch: Batch) -> bool:
+        if self._offset < 0:
+            self._offset = batch.offset
+            self._begin(batch, self._ranges)
+        return self._reading is None or self._reading.done()
+
+    with (
+        mock.patch.object(Preparing, "ready", ready),
+        mock.patch.object(Preparing, "cancel"),
+    ):
+        yield
+
+
+async def _none_removed(*_: Any) -> int:
+    return 0
+
+
+class _StandsStill(SimReader):
+    """Goes on where it stands, whatever is asked for."""
+
+    async def fetch(self, offset: int, stop: int) -> Fetched:
+        return await super().fetch(max(offset, self._next), max(stop, self._next))
+
+
+class _ReadsOnAndOn(SimLog):
+    def reader(self, topic: str, partition: int) -> SimReader:
+        return _StandsStill(self._network, topic, partition)
+
+
+@contextlib.contextmanager
+def _drops_decisions() -> Iterator[None]:
+    """No topic is one that operators want back, when a record is refused."""
+    refused = Narrowing.refused
+
+    def all_alike(self: Any, draft: Any, records: Any, error: Any, logs: Any) -> None:
+        refused(self, draft, records, error, ())
+
+    with mock.patch.object(Narrowing, "refused", all_alike):
+        yield
+
+
 MUTANTS = [
-    Mutant("starts its producer late", Parts(transactions=_StartsLate), 0),
-    Mutant("ignores failed sends", Parts(transactions=_IgnoresFailedSends), 0),
-    Mutant("commits offsets beside", Parts(transactions=_CommitsOffsetsBeside), 0),
-    Mutant("goes on after errors", Parts(transactions=_GoesOnAfterErrors), 0),
-    Mutant("repeats in doubt", Parts(transactions=_RepeatsInDoubt), 0),
-    Mutant("has ids of its own", Parts(transactions=_own_id), 135),
-    Mutant("ignores fences", Parts(transactions=_IgnoresFences), 170),
-    Mutant("takes stable for written", Parts(log=_StableIsWritten), 365),
-    Mutant("reads uncommitted", Parts(log=_ReadsUncommitted), 0),
-    Mutant("uses half snapshots", Parts(), 0, _half_snapshots),
-    Mutant("begins snapshots without room", Parts(), 105, _begins_without_room),
-    Mutant("forgets the log", Parts(), 0, _forgets_the_log),
-    Mutant("keeps outputs of a replay", Parts(), 0, _outputs_at_replay),
-    Mutant("brokers do not fence", Parts(), 0, _brokers_do_not_fence),
+    Mutant("starts its producer late", Parts(transactions=_StartsLate), first=100),
+    Mutant("ignores failed sends", Parts(transactions=_IgnoresFailedSends)),
+    Mutant("commits offsets beside", Parts(transactions=_CommitsOffsetsBeside)),
+    Mutant("goes on after errors", Parts(transactions=_GoesOnAfterErrors)),
+    Mutant("repeats in doubt", Parts(transactions=_RepeatsInDoubt)),
+    Mutant("has ids of its own", Parts(transactions=_own_id)),
+    Mutant("ignores fences", Parts(transactions=_IgnoresFences), first=100),
+    Mutant("takes stable for written", Parts(log=_StableIsWritten)),
+    Mutant("reads uncommitted", Parts(log=_ReadsUncommitted)),
+    Mutant("uses half snapshots", patched=_half_snapshots),
+    Mutant("begins snapshots without room", patched=_begins_without_room),
+    Mutant("forgets the log", patched=_forgets_the_log),
+    Mutant("keeps outputs of a replay", patched=_outputs_at_replay),
+    Mutant("brokers do not fence", patched=_brokers_do_not_fence, first=100),
+    Mutant("replays from a log's snapshot", patched=_of_logs(begin=True, recall=False)),
+    Mutant("recalls since the replay", patched=_of_logs(begin=False, recall=True)),
+    Mutant(
+        "does not say that it replays", patched=_put(recovery, "Scanned", _as_if_new), first=100
+    ),
+    Mutant("recalls what others log", patched=_put(hosted.HostedOperator, "recall", _recalls_all)),
+    Mutant(
+        "keeps its state at a reset",
+        patched=_put(recovery, "decide", _resumes_where_it_is_told),
+    ),
+    Mutant("forgets what was set", patched=_put(LaneControl, "explicit", lambda _: ())),
+    Mutant("never counts partitions again", patched=_put(PartitionCount, "check", lambda _: None)),
+    Mutant("takes one range for another", patched=_keeps_ranges),
+    Mutant("counts nothing as removed", patched=_put(RangeReader, "_removed", _none_removed)),
+    Mutant("reads on wherever it stands", Parts(log=_ReadsOnAndOn)),
+    Mutant("drops a batch for a record", patched=_put(processing, "is_culprit", lambda *_: True)),
+    Mutant("drops decisions that are refused", patched=_drops_decisions),
 ]

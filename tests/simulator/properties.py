@@ -36,7 +36,7 @@ from .operators import (
     make,
     reads,
 )
-from .world import Segment
+from .resets import Segment
 
 if TYPE_CHECKING:
     from .world import World
@@ -51,7 +51,7 @@ def check(world: World) -> list[str]:
     """What does not hold."""
     found: list[str] = []
     for tp, inputs in world.inputs().items():
-        for segment in world.segments.get(tp, [Segment(0, {})]):
+        for segment in world.resets.segments(tp):
             found += _Stretch(world, tp, segment, inputs).check()
         found += _progress(world, tp)
     found += _transactions(world)
@@ -81,7 +81,7 @@ class _Stretch:
         yield from self._echo()
         yield from self._letters()
         yield from self._quotes()
-        if not self._world.eaten:  # what a replay has lost is missing in the state
+        if not self._world.trouble.eaten:  # what a replay has lost is missing in the state
             yield from self._counts_by_snapshot()
             yield from self._counts_by_replay()
             yield from self._decisions()
@@ -145,9 +145,9 @@ class _Stretch:
                 yield f"quote of {self._tp} {quote['key']}: {text} in {quote}"
 
     def _misquoted(self, quote: dict[str, object], start: int, stop: int) -> str:
-        partition = self._tp.partition % len(self._world.quoted)
+        partition = self._tp.partition % len(self._world.feeding.quoted)
         log = self._world.kafka.log(QUOTED, partition)
-        there = [n for n in self._world.quoted[log.tp] if start <= n < stop]
+        there = [n for n in self._world.feeding.quoted[log.tp] if start <= n < stop]
         got, removed = quote["offsets"], quote["removed"]
         assert isinstance(got, list)
         assert isinstance(removed, int)
@@ -224,7 +224,7 @@ def _progress(world: World, tp: TP) -> Iterator[str]:
     log = world.kafka.log(JOURNAL, tp.partition)
     journal = log.committed(0, log.end)[0]
     committed = world.kafka.committed(GROUP, *tp)
-    progress = world.progress(tp)
+    progress = world.resets.progress(tp)
     if progress is None:
         yield f"{where}: no progress record"
         return

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from schemas.batches import Record
-from schemas.errors import BrokerUnavailable, MessageTooLarge
-from topologies.runtime.ports import Fenced, Offset
+from schemas.errors import BrokerUnavailable
+from topologies.runtime.ports import Fenced, Offset, RecordsRefused
 
 from .client import Network, SimLog, SimTransactions
 from .kafka import Kafka
@@ -183,8 +183,15 @@ def test_a_record_that_is_too_large_spoils_nothing_but_its_transaction() -> None
     async def main(bench: Bench) -> None:
         producer = bench.producer()
         await producer.start()
-        with pytest.raises(MessageTooLarge):
-            await producer.commit([record(b"x" * 101), record(b"y", 1)], Offset("g", "src", 0, 1))
+        records = [record(b"z"), record(b"x" * 101), record(b"y", 1)]
+        with pytest.raises(RecordsRefused) as together:
+            await producer.commit(records, Offset("g", "src", 0, 1))
+        assert together.value.indices == [0, 1]
+        producer = bench.producer()
+        await producer.start()
+        with pytest.raises(RecordsRefused) as alone:
+            await producer.commit(records, None, apart=True)
+        assert alone.value.indices == [1]
         await bench.producer().start()
         assert await bench.values(1) == []
 
