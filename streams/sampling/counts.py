@@ -114,6 +114,13 @@ class SampleCounts:
     """Kept traces forgotten before ``decision_memory`` was over: a bound was reached."""
     forgotten_dropped: int = 0
     """Dropped ones."""
+    forgotten_keys: int = 0
+    """Keys whose latency and traffic were forgotten for others': more than ``keys_max``."""
+    unnamed_hashes: int = 0
+    """Parts of keys that are shown as their hash, because there was no room for their text;
+    counted with every batch that has them."""
+    unread_thresholds: int = 0
+    """Spans whose ``th`` or ``rv`` could not be read, and counts as not there."""
     partitions: dict[int, State] = field(default_factory=dict)
     """By number."""
     adjusted: dict[str, Value] = field(default_factory=dict)

@@ -215,7 +215,13 @@ class Sample:
         for order in decisions.order(upto, now_ms, self._partitions.told()):
             self._tally.order(len(order.value), order.size_bytes)
             records.append(self._log(order.value))
-        self._tally.forgotten(decisions.kept.forgotten, decisions.dropped.forgotten)
+        self._tally.ever(
+            forgotten_kept=decisions.kept.forgotten,
+            forgotten_dropped=decisions.dropped.forgotten,
+            forgotten_keys=self._decider.keys_forgotten,
+            unnamed_hashes=self._texts.overflowed,
+            unread_thresholds=self._facts.refused,
+        )
         oldest_ms, state = self._open.oldest_arrival_ms, self._state
         state.open_traces = len(self._open)
         state.oldest_undecided_ms = 0 if oldest_ms is None else max(now_ms - oldest_ms, 0)
@@ -230,7 +236,8 @@ class Sample:
         if excess <= 0:
             return due
         early = self._open.oldest(excess)
-        return Traces(*(np.concatenate(each, axis=-1) for each in zip(due, early, strict=True)))
+        pairs = zip(due, early, strict=True)
+        return Traces(*(np.concatenate([np.asarray(a), np.asarray(b)], axis=-1) for a, b in pairs))
 
     def _step(self, traces: Traces, now_ms: int) -> list[Record]:
         step = self._decider.decide(traces, now_ms)

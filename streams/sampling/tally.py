@@ -23,7 +23,7 @@ class Tally:
 
     def __init__(self, counts: SampleCounts) -> None:
         self.counts = counts
-        self._forgotten: tuple[int, int] | None = None
+        self._since: dict[str, int] = {}
 
     def batch(self, absorbed: Absorbed) -> None:
         """Spans of a batch."""
@@ -89,12 +89,12 @@ class Tally:
         self.counts.order_bytes += size_bytes
         self.counts.order_source_bytes += source_bytes
 
-    def forgotten(self, kept: int, dropped: int) -> None:
-        """How many traces the memory has forgotten too early, ever."""
-        if self._forgotten is not None:
-            self.counts.forgotten_kept += kept - self._forgotten[0]
-            self.counts.forgotten_dropped += dropped - self._forgotten[1]
-        self._forgotten = kept, dropped
+    def ever(self, **totals: int) -> None:
+        """Counts by name, as they have grown from the first call on: a replay's is before it."""
+        for name, total in totals.items():
+            more = total - self._since.get(name, total)
+            setattr(self.counts, name, getattr(self.counts, name) + more)
+        self._since |= totals
 
 
 def _sums(

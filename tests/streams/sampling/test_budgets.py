@@ -208,11 +208,11 @@ def test_a_key_that_became_rare_is_soon_taken_for_rare() -> None:
 
 def test_traffic_of_long_ago_is_forgotten() -> None:
     lane = Lane(sampling(budget(20, **STRICT)))
-    lane.step(_spread([99] * 500, lane))
+    lane.step(_spread([999] * 500, lane))
     lane.now_ms += 3_600_000
     some = [key for key in range(1, 200) for _ in range(5)]
     lane.step(_spread(some, lane))
-    once, again = (_probability(lane, [*some, 99, 98], key) for key in (98, 99))
+    once, again = (_probability(lane, [*some, 999, 998], key) for key in (998, 999))
     assert again == pytest.approx(once, rel=0.01)
 
 
