@@ -6,11 +6,12 @@ import random
 from collections.abc import AsyncIterator, Sequence
 
 from schemas.batches import Batch, Record
+from topologies.runtime.finding import Place
 from topologies.runtime.intake import Intake
 from topologies.runtime.journal import Progress, progress_key
 from topologies.runtime.partitions import PartitionCount
 from topologies.runtime.ports import Offset
-from topologies.runtime.recovery import Place, Recovery
+from topologies.runtime.recovery import Recovery
 
 from .client import Network, SimLog, SimTransactions
 from .kafka import Kafka

@@ -22,10 +22,10 @@ from schemas.batches import Record
 
 from .clock import Clock
 from .draft import Draft
+from .finding import Place
 from .hosted import HostedOperator, SnapshotWriter
 from .journal import Progress, progress_key
 from .ports import Offset, Transactions
-from .recovery import Place
 
 __all__ = ["Committer", "Sealed"]
 

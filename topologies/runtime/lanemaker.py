@@ -15,13 +15,13 @@ from topologies.kafka import MESSAGE_OVERHEAD_BYTES
 
 from .calls import Backoff, Calls, SinkCalls
 from .deadletter import dead_letter
+from .finding import Place
 from .journal import PIECE_MAX_BYTES
 from .kafka_transactions import KafkaTransactions
 from .lane import Lane, LaneLimits, LanePort
 from .lane_contract import TransactionalLanePort, TransactionalLimits
 from .preparing import READS_MAX, Ranges
 from .ranges import RangeReader
-from .recovery import Place
 from .transactional_lane import TransactionalLane
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from schemas.errors import PermanentError, RetryableError
 
 from .calls import Backoff
 from .clock import Clock
+from .finding import Place
 from .ports import Transactions
-from .recovery import Place
 
 __all__ = ["OwnedProducer"]
 

@@ -28,36 +28,15 @@ from schemas.operators import Operator, Scanned
 
 from .clock import Clock
 from .decision import Decision, Found, decide
+from .finding import Finding, Place
 from .hosted import HostedOperator
-from .journal import Progress, SnapshotPlace, progress_key, snapshot_key, unframed
+from .journal import Progress, SnapshotPlace, snapshot_key, unframed
 from .partitions import PartitionCount
 from .ports import Log
 
-__all__ = ["Place", "Recovered", "Recovery"]
-
-LOOK_BACK_FIRST = 4
-LOOK_BACK_FACTOR = 8
-"""The last progress record is looked for in the last 4 offsets, then 32, 256, ..."""
-
-SETTLING_S = 0.1
-"""Where others' transactions hide what lies behind them, the end is asked for again this often."""
-
-SECOND_LOOK_S = 0.2
-"""Before a person is believed to have reset a group, its offset is read once more."""
+__all__ = ["Recovered", "Recovery"]
 
 _log = logging.getLogger(__name__)
-
-
-class Place(NamedTuple):
-    """What a lane reads and where it writes its progress."""
-
-    topic: str
-    partition: int
-    group: str
-    journal: str
-
-    def __str__(self) -> str:
-        return f"{self.group} {self.topic}[{self.partition}]"
 
 
 class Recovered(NamedTuple):
@@ -99,15 +78,15 @@ class Recovery:
     ) -> None:
         self._place = place
         self._log = log
+        self._finding = Finding(place, log, clock)
         self._make = make_operators
         self._scan = scan
         self._partitions = partitions
-        self._clock = clock
         self._auto_offset_reset = auto_offset_reset
 
     async def run(self) -> Recovered:
         """Raises RetryableError when Kafka does not answer."""
-        found = await self._find()  # 1
+        found = await self._finding.find()  # 1
         decision = decide(found, self._auto_offset_reset)  # 2
         position = decision.position
         progress = None if decision.fresh else found.progress
@@ -137,54 +116,6 @@ class Recovery:
             decision.lost, lost_replay, "; ".join(texts),
         )  # fmt: skip
 
-    # --- 1
-
-    async def _find(self) -> Found:
-        log, (topic, partition, group, _) = self._log, self._place
-        progress = await self._last_progress()
-        committed = await log.committed(group, topic, partition)
-        if progress is not None and committed not in (None, progress.position):
-            await self._clock.sleep(SECOND_LOOK_S)
-            committed = await log.committed(group, topic, partition)
-        begin = await log.begin(topic, partition)
-        return Found(progress, committed, begin, await log.end(topic, partition))
-
-    async def _last_progress(self) -> Progress | None:
-        log, place = self._log, self._place
-        journal, partition = place.journal, place.partition
-        begin, end = await log.begin(journal, partition), await self._settled(journal)
-        key, back, stop = progress_key(place.topic), LOOK_BACK_FIRST, end
-        while stop > begin:
-            start, value = max(begin, end - back), None
-            async for run in log.read(journal, partition, start, stop):
-                for record in run:
-                    value = record.value if record.key == key else value
-            if value is not None:
-                try:
-                    return Progress.decode(value)
-                except MalformedMessage as error:
-                    _log.error("%s: journal not understood: %s", place, error)
-                    return None
-            stop, back = start, back * LOOK_BACK_FACTOR
-        return None
-
-    async def _settled(self, topic: str) -> int:
-        """Last stable offset, once it has passed everything that lies there now.
-
-        Lanes of several sources share a partition of the journal, and of a log: a transaction
-        that another one has open there, or has died with, hides our newest records until it is
-        over. Our own are over since the producer has started.
-        """
-        log, partition = self._log, self._place.partition
-        written = await log.written(topic, partition)
-        told = False
-        while (end := await log.end(topic, partition)) < written:
-            if not told:
-                told = True
-                _log.info("%s: waits for an open transaction on %s", self._place, topic)
-            await self._clock.sleep(SETTLING_S)
-        return end
-
     # --- 3
 
     async def _host(
@@ -192,7 +123,7 @@ class Recovery:
     ) -> HostedOperator:
         log_end = None
         if operator.log_topic is not None:
-            log_end = await self._settled(operator.log_topic)
+            log_end = await self._finding.settled(operator.log_topic)
         known = None if progress is None else progress.operators.get(operator.name)
         if known is None:
             return HostedOperator(operator, self._place.topic, position, log_end)

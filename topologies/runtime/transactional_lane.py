@@ -29,6 +29,7 @@ from topologies.control.view import LaneControl
 from .clock import Clock
 from .commits import Commits
 from .committer import Committer
+from .finding import Place
 from .intake import Intake
 from .journal import SnapshotPlace
 from .lane_contract import TransactionalLanePort, TransactionalLimits
@@ -38,7 +39,7 @@ from .partitions import PartitionCount
 from .ports import Fenced, Log, Transactions
 from .preparing import Preparing, Ranges
 from .processing import Processing
-from .recovery import Place, Recovered, Recovery
+from .recovery import Recovered, Recovery
 from .ticks import Ticks
 
 __all__ = ["TransactionalLane"]

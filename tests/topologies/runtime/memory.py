@@ -14,12 +14,12 @@ from schemas.records import Value
 from topologies.control.view import ControlView
 from topologies.runtime.calls import Backoff
 from topologies.runtime.deadletter import dead_letter
+from topologies.runtime.finding import Place
 from topologies.runtime.lane_contract import TransactionalLimits
 from topologies.runtime.metrics import LaneCounts
 from topologies.runtime.ports import Fenced, Fetched, Offset, RecordsRefused
 from topologies.runtime.preparing import Ranges
 from topologies.runtime.ranges import RangeReader
-from topologies.runtime.recovery import Place
 from topologies.runtime.stage import SourceRange
 from topologies.runtime.transactional_lane import TransactionalLane
 
