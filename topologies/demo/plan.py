@@ -18,18 +18,18 @@ __all__ = ["PARTITIONS", "SAMPLING", "Plan", "plan"]
 _HOST = "127.0.0.1"
 _PORT_NAMES = ("kafka", "grpc", "http", "admin", "backend")
 
-PARTITIONS = 4
-"""Where the user does not say how many: two processors have enough to do with these."""
+PARTITIONS = 2
+"""Where the user does not say how many: a small budget divides over few."""
 SAMPLING: Mapping[str, Any] = {
     "enabled": True,
     "decision_wait": "3s",
     "policies": [
         {"name": "errors", "match": {"status": "error"}, "always": True, "exempt": True},
         {"name": "slow", "match": {"latency": {"min": "2s"}}, "always": True, "exempt": True},
-        {"name": "fair-share", "budget": {"traces_per_second": 10}},
+        {"name": "fair-share", "budget": {"traces_per_second": 15}},
     ],
 }
-"""Where the user says nothing about sampling: all that failed or was slow, and of the rest ten
+"""Where the user says nothing about sampling: all that failed or was slow, and of the rest fifteen
 traces a second, of every operation some."""
 
 

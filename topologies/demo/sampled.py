@@ -115,6 +115,8 @@ class SampledTraces:
         """Traces decided that a fault was put into, by its kind and whether they were kept."""
         self.estimate = 0.0
         """Sum of the adjusted counts of kept traces: what one would believe was decided on."""
+        self.variance = 0.0
+        """Of the estimate, by chance: what these traces say about it themselves."""
         self.uncountable = 0
         """Kept traces whose adjusted count is not known; they are not in the estimate."""
         self.forgotten = 0
@@ -199,7 +201,9 @@ class SampledTraces:
             self.injected[kind, verdict.kept] += 1
         if verdict.kept:
             self.counts.kept += 1
-            self.estimate += verdict.adjusted_count or 0.0
+            if (count := verdict.adjusted_count) is not None:
+                self.estimate += count
+                self.variance += count * (count - 1)
             self.uncountable += verdict.adjusted_count is None
         else:
             self.counts.dropped += 1

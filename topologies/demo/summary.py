@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -107,12 +108,10 @@ def _sentences(sampled: SampledTraces, spans: Counts) -> Iterator[str]:
     )
     for kind, (kept, dropped) in _by(sampled.injected).items():
         yield f"{kept:,} of {kept + dropped:,} traces that got {kind} were kept."
-    decided = counts.kept + counts.dropped
-    if decided and not sampled.uncountable:
-        error = 100 * (sampled.estimate / decided - 1)
+    if counts.kept and not sampled.uncountable:
         yield (
-            f"From the kept ones alone one would count {sampled.estimate:,.0f} traces "
-            f"({error:+.1f} %)."
+            f"From the kept ones alone one would count {sampled.estimate:,.0f} traces, "
+            f"give or take {math.sqrt(sampled.variance):,.0f}."
         )
 
 
@@ -133,5 +132,6 @@ def _as_dict(sampled: SampledTraces) -> dict[str, Any]:
         "policies": named(sampled.policies),
         "injected": named(sampled.injected),
         "estimate": round(sampled.estimate, 1),
+        "estimate_sigma": round(math.sqrt(sampled.variance), 1),
         "uncountable": sampled.uncountable,
     }

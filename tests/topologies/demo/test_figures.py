@@ -45,8 +45,8 @@ def test_workers_are_added_and_the_target_is_the_fleets():
     assert one.kept == {"errors": 10, "fair-share": 100}
     assert both.kept == {"errors": 11, "fair-share": 102}
     assert both.dropped == {"fair-share": 403}
-    assert one.targets["fair-share"] == ("traces", 10.0, 100.0)
-    assert both.targets["fair-share"] == ("traces", 10.0, 102.0)
+    assert one.targets["fair-share"] == ("traces", 15.0, 100.0)
+    assert both.targets["fair-share"] == ("traces", 15.0, 102.0)
     assert (one.open_traces, one.oldest_s, one.late_spans) == (9, 5.25, 3)
 
 
@@ -55,7 +55,7 @@ def test_rates_are_growth_and_a_worker_that_began_anew_does_not_go_backwards():
     now = rates(before, figures(worker(12, 108, 440), 7.0))
     assert now.policies["errors"] == (1.0, 0.0, 12, 0)
     assert now.policies["fair-share"] == (4.0, 20.0, 108, 440)
-    assert now.spent == {"fair-share": ("traces", 4.0, 10.0)}
+    assert now.spent == {"fair-share": ("traces", 4.0, 15.0)}
     assert (now.decided_s, now.kept_s) == (25.0, 5.0)
     again = rates(before, figures(worker(0, 1, 2), 7.0))
     assert again.policies["errors"].kept_s == 0
@@ -71,7 +71,7 @@ def test_the_panel_shows_the_rate_beside_the_budget_and_a_row_per_policy():
         panel.add(figures(worker(second, 9 * second, 40 * second), float(second)))
     console.print(panel)
     text = console.export_text()
-    assert "9.0 of 10 traces/s" in text
+    assert "9.0 of 15 traces/s" in text
     after = text[text.index("kept why") :].splitlines()
     assert [row.split() for row in after[1:3]] == [
         ["errors", "1.0", "0.0", "3", "0", "100"],
@@ -83,5 +83,5 @@ def test_the_panel_shows_the_rate_beside_the_budget_and_a_row_per_policy():
     said = line(now, ("errors", "slow", "fair-share"))
     assert said == (
         "kept 10.0 of 50.0 traces/s (errors 1.0, fair-share 9.0); "
-        "budget fair-share 9.0 of 10 traces/s"
+        "budget fair-share 9.0 of 15 traces/s"
     )

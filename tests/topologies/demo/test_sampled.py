@@ -76,7 +76,7 @@ def test_figures_are_what_their_names_say(steps):
     assert (counts.alien, counts.foreign) == (alien, foreign)
     assert counts.decided_twice == sum(n - 1 for n in decisions.values())
     assert known == sum(c.total() for c in arrived.values())
-    assert account.estimate == 4.0 * len(kept)
+    assert (account.estimate, account.variance) == (4.0 * len(kept), 12.0 * len(kept))
     assert account.policies.total() == len(verdicts)
 
 
