@@ -35,23 +35,27 @@ class PartitionCount:
         self._log = log
         self._wake = wake
         self._told: int | None = None
+        self._doubted = False
+        """It may have changed since it was asked for the last time."""
         self._asking: asyncio.Task[int] | None = None
 
     async def ask(self) -> int:
         """How many there are."""
+        self._doubted = False
         # Who has a partition has it although a broker may not know that yet.
         return max(await self._log.partitions(self._topic), self._partition + 1)
 
     def tell(self, told: int) -> None:
         """Operators were made with this number."""
         self._told = told
+        if self._doubted:
+            self._begin()
 
     def check(self) -> None:
-        """See whether it is true still."""
-        self.cancel()
+        """See whether what operators were told, or are about to be, is true still."""
+        self._doubted = True
         if self._told is not None:
-            self._asking = asyncio.get_running_loop().create_task(self.ask())
-            self._asking.add_done_callback(lambda _: self._wake())
+            self._begin()
 
     def known(self) -> bool:
         """Whether a batch may be taken; False while the answer is awaited.
@@ -69,8 +73,17 @@ class PartitionCount:
             raise Repartitioned(f"{self._topic} has {now} partitions, not {self._told}")
         return True
 
-    def cancel(self) -> None:
-        """Ask no more."""
+    def forget(self) -> None:
+        """Operators are gone: there is nothing to be asked."""
+        self._told = None
+        self._cancel()
+
+    def _begin(self) -> None:
+        self._cancel()
+        self._asking = asyncio.get_running_loop().create_task(self.ask())
+        self._asking.add_done_callback(lambda _: self._wake())
+
+    def _cancel(self) -> None:
         if self._asking is not None:
             self._asking.cancel()
             self._asking = None

@@ -206,7 +206,7 @@ class TransactionalLane:
         for task in self._tasks:
             task.cancel()
         self._commits.close()
-        self._partitions.cancel()
+        self._partitions.forget()
         self._preparing.cancel()
         self._intake.clear()
 
@@ -361,7 +361,7 @@ class TransactionalLane:
         if not self.full:
             self.full = True
             self._port.lane_full(self)
-        self._partitions.cancel()
+        self._partitions.forget()
         self._preparing.cancel()
         await self._commits.drop()
         self._processing.release()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from functools import partial
+from unittest import mock
 
 from schemas.batches import Batch
 from schemas.control import ControlSetting
@@ -16,7 +18,7 @@ from topologies.control.view import ControlView
 from topologies.runtime.hosted import LOG_HEADER
 from topologies.runtime.journal import Progress
 
-from .memory import LaneBench, Upper
+from .memory import LaneBench, MemoryKafka, Upper
 
 
 class Watched(Deciding):
@@ -289,6 +291,26 @@ async def test_operators_are_made_anew_when_there_are_more_partitions() -> None:
     await bench.clock.advance(1)
     assert bench.kafka.values("out") == [b"A", b"B", b"C"]
     assert bench.made[-1].seen == 3
+
+
+async def test_partitions_that_are_added_during_a_recovery_are_seen() -> None:
+    """It has asked already when the rebalance comes."""
+    bench, gate, written = LaneBench(lambda: [by_log()]), asyncio.Event(), MemoryKafka.written
+
+    async def slowly(topic: str, partition: int) -> int:
+        if topic == "log":
+            await gate.wait()
+        return await written(bench.kafka, topic, partition)
+
+    with mock.patch.object(bench.kafka, "written", slowly):
+        lane = await bench.started()
+        assert (bench.partitions, bench.events) == ([1], [])
+        bench.kafka.counts["in"] = 3
+        lane.freeze()
+        lane.thaw()
+        gate.set()
+        await bench.clock.advance(3)
+    assert bench.partitions == [1, 3]
 
 
 async def test_a_broker_that_does_not_know_the_partition_yet_is_not_believed() -> None:
