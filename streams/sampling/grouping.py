@@ -59,7 +59,9 @@ def distinct(values: NDArray[np.uint64]) -> tuple[NDArray[np.int32], NDArray[np.
     """Which group each row is of, and the first row of each; groups in order of appearance."""
     inverse = np.empty(len(values), np.int32)
     first = np.empty(len(values), np.int64)
-    count = _group(np.ascontiguousarray(values), index_of(len(values)), inverse, first)
+    if not (values.flags.writeable and values.flags.c_contiguous):
+        values = values.copy()  # for numba another type, and another compilation
+    count = _group(values, index_of(len(values)), inverse, first)
     return inverse, first[:count].copy()
 
 

@@ -63,3 +63,16 @@ def test_a_limit_keeps_those_of_greatest_randomness(unit: str) -> None:
     kept = Decider(settings, 1).decide(traces, NOW_MS).verdicts.kept
     assert 0 < kept.sum() < 500
     assert traces.randomness[kept].min() > traces.randomness[~kept].max()
+
+
+def test_chance_is_made_good_within_the_step() -> None:
+    """Half of the noise of independent draws is left, for the last quarter is drawn again."""
+    lane, rng, off = Lane(sampling(budget(1000, burst="0s"))), np.random.default_rng(3), []
+    for number in range(80):
+        step = lane.step(random_traces(rng, 3000, now_ms=lane.now_ms))
+        odds = step.groups.probability[step.verdicts.group]
+        wanted = 500 + (lane.log[-2].memory[0][0] if number else 0.0)
+        sigma = np.sqrt((odds * (1 - odds)).sum())
+        off.append((step.verdicts.kept.sum() - wanted) / sigma)
+    assert 0.35 < np.std(off[10:]) < 0.7
+    assert abs(np.mean(off[10:])) < 4 * 0.5 / np.sqrt(70)
