@@ -12,6 +12,7 @@ makes its outcomes visible exactly once and brings its state back after a crash:
     4. ``adjust`` with each value that is set at run time; work goes on
 
 What must not be decided anew at step 3 (a verdict, say) is in the log: what was recalled wins.
+Nothing is decided there at all, for it would be lost: what is not in the log waits for step 4.
 
 ===========  ==================================  ==================================
 snapshots    a snapshot holds                    the replay begins at
@@ -20,6 +21,9 @@ snapshots    a snapshot holds                    the replay begins at
 ``"state"``  everything                          the snapshot's ``replay_from``
 ``"log"``    what follows from its log alone     the last ``replay_from``
 ===========  ==================================  ==================================
+
+With ``"none"`` a ``replay_from`` of None means that nothing at all is needed, of the log neither:
+one that must remember what it has logged for longer than something waits needs ``"log"``.
 """
 
 from __future__ import annotations
