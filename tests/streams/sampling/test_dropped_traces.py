@@ -107,6 +107,16 @@ def test_sizes_follow_the_rate() -> None:
     assert (len(dropped), dropped.nbytes) == (0, 0)
 
 
+def test_forgotten_when_its_time_is_over() -> None:
+    dropped = DroppedTraces(1 << 10, 1_000)
+    ids = random_ids(20)
+    dropped.add(*ids, 100)
+    assert dropped.expire(1_099) == 0
+    assert dropped.contains(*ids).all()
+    assert dropped.expire(1_100) == 20
+    assert not dropped.contains(*ids).any()
+
+
 def test_the_same_trace_takes_one_place() -> None:
     dropped = DroppedTraces(1 << 10, 1_000)
     for now_ms in range(100):
