@@ -36,8 +36,8 @@ READ_MAX_RECORDS = 256
 """In one run; a fetch has at most ``kafka.consumer.fetch_max`` bytes, or one record."""
 FETCH_WAIT_MS = 200
 """A reader says that nothing comes after this time."""
-FETCH_MAX_RECORDS = 4
-"""A reader unpacks so many at once: it holds what lies beyond the range that it was asked for."""
+FETCH_MAX_RECORDS = 16
+"""A reader unpacks so many at once, and never more than may be in the range."""
 
 
 class KafkaLog:
@@ -175,7 +175,8 @@ class KafkaReader:
     """One partition, read on from where it stands, with a consumer of its own.
 
     Ranges that follow each other cost no seek and no fetch twice: what a fetch has brought beyond
-    a range is kept for the next one, and the client fetches ahead by itself.
+    a range is kept for the next one, packed, and the client fetches ahead by itself. That is
+    ``kafka.consumer.fetch_max`` of memory.
     """
 
     def __init__(self, kafka: Kafka, topic: str, partition: int) -> None:
@@ -193,7 +194,7 @@ class KafkaReader:
         try:
             consumer = await self._at(offset)
             if not self._held:
-                await self._take(consumer, offset)
+                await self._take(consumer, offset, min(FETCH_MAX_RECORDS, stop - offset))
             batches = []
             while self._held and self._held[0].offset < stop:
                 batches.append(self._held.popleft())
@@ -227,12 +228,10 @@ class KafkaReader:
         self._next = offset
         return self._consumer
 
-    async def _take(self, consumer: AIOKafkaConsumer, offset: int) -> None:
+    async def _take(self, consumer: AIOKafkaConsumer, offset: int, count: int) -> None:
         where = self._where
         try:
-            found = await consumer.getmany(
-                where, timeout_ms=FETCH_WAIT_MS, max_records=FETCH_MAX_RECORDS
-            )
+            found = await consumer.getmany(where, timeout_ms=FETCH_WAIT_MS, max_records=count)
         except OffsetOutOfRangeError:
             begin = (await consumer.beginning_offsets([where]))[where]
             # Beyond the end: it stays there, and whoever asks hears that nothing comes.
