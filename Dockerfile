@@ -25,7 +25,7 @@ ARG NUMBA_CPU_NAME=x86-64-v3
 ENV NUMBA_CPU_NAME=${NUMBA_CPU_NAME} \
     NUMBA_CPU_FEATURES= \
     NUMBA_CACHE_DIR=/opt/otlp-streams/kernels
-RUN /opt/otlp-streams/bin/python -c "from streams import wire; wire.warm_up()" \
+RUN /opt/otlp-streams/bin/python -m topologies.kernels \
  && chmod -R a+rX /opt/otlp-streams
 
 FROM python:${PYTHON_VERSION}-slim

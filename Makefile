@@ -21,7 +21,7 @@ run: $(STAMP) ## Kafka, all stages, a backend and a replayed recording, live; SE
 
 # The kernels are compiled first, once, lest each process compile them for itself.
 test: $(STAMP) ## every test, on a real Kafka each process; ARGS="-k name" for some, PROCESSES=1
-	@$(BIN)/python -c 'from schemas.config import Config; from topologies.sampling.warming import warm_up; warm_up(Config())'
+	@$(BIN)/python -m topologies.kernels
 	@exec $(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal $(ARGS)
 
 bench: $(STAMP) ## items per CPU-second and peak memory, as a table

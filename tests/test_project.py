@@ -236,6 +236,10 @@ def test_the_image_copies_what_is_there_and_is_not_root() -> None:
     assert [rest for word, rest in _instructions() if word == "USER"] == ["65532:65532"]
 
 
+def test_the_image_compiles_what_the_tests_below_load() -> None:
+    assert any("python -m topologies.kernels" in rest for word, rest in _instructions())
+
+
 def _kernel_environment() -> dict[str, str]:
     """What the last stage of the image sets, with its arguments filled in."""
     last = max(i for i, (word, _) in enumerate(_instructions()) if word == "FROM")
@@ -294,9 +298,9 @@ def test_the_steps_of_the_image_without_an_engine(tmp_path: Path) -> None:
     program = (
         "from numba.core import event\n"
         "with event.install_recorder('numba:compile') as recorder:\n"
-        "    from streams import wire\n"
-        f"    assert wire.__file__.startswith({str(installed)!r})\n"
-        "    wire.warm_up()\n"
+        "    from topologies import kernels\n"
+        f"    assert kernels.__file__.startswith({str(installed)!r})\n"
+        "    kernels.compile_all()\n"
         "    print(len(recorder.buffer))\n"
     )
     with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:

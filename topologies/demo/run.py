@@ -172,7 +172,9 @@ class _Demo:
     @contextlib.asynccontextmanager
     async def _stages(self, planned: Plan, output: TextIO) -> AsyncIterator[Stages]:
         stages = Stages(planned, output)
-        self._show.phase(f"stages start: {', '.join(stages.names)}")
+        self._show.phase(
+            f"stages start: {', '.join(stages.names)} (kernels are compiled the first time)"
+        )
         self._hurry = stages.stop
         try:
             yield stages
