@@ -50,7 +50,11 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
 
     def operators(_topic: str, _partition: int, _partitions: int) -> tuple[Operator, ...]:
         operator = Emit(
-            output=names.spans_out, max_bytes=max_bytes, counts=counts, dead_letter=give_up
+            output=names.spans_out,
+            max_bytes=max_bytes,
+            partitioner=config.ingest.partitioner,
+            counts=counts,
+            dead_letter=give_up,
         )
         return (operator,)
 

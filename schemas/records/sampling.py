@@ -116,6 +116,10 @@ class WorkOrderHeader(VersionedRecord):
     """How many there are."""
     partitions: tuple[tuple[int, int], ...] = ()
     """From which offset on the topic was seen with how many partitions; what still matters."""
+    strangers_until_ms: int = Field(default=0, ge=0, le=_OFFSET_MAX)
+    """Until then traces that belong to another partition may be known here, and listed. While
+    ``issued_ms`` is below it, their spans count only from messages that were sent here for them
+    (header `sampling.rekeyed`)."""
     policies: tuple[str, ...]
     """Names of the policies that the traces refer to."""
     columns: tuple[ColumnPlace, ...]

@@ -12,6 +12,7 @@ from streams.sampling.rows import SEED, find, hash_id, head_of, insert, remove, 
 from streams.sampling.summaries import (
     AT,
     CLOCK,
+    EVERY,
     INTERVAL,
     MURMUR,
     NEWEST_OFFSET,
@@ -51,6 +52,16 @@ _BLOCK = 32
 
 
 @inner
+def _misplaced(state, high, low):
+    """Whether a trace belongs to another partition."""
+    partitions = load_i64(state, PARTITIONS)
+    if partitions <= 1:
+        return False
+    partition = partition_of(high, low, partitions, load_i64(state, MURMUR))
+    return partition != load_i64(state, PARTITION)
+
+
+@inner
 def _fate_of_new(state, kept, dropped, offset, high, low):
     """What becomes of a span whose trace is not open."""
     row = find_kept(kept, high, low)
@@ -58,11 +69,8 @@ def _fate_of_new(state, kept, dropped, offset, high, low):
         note(kept, row, offset, offset)
         return KEPT
     # Before the filter, which errs: another partition's trace would be lost.
-    partitions = load_i64(state, PARTITIONS)
-    if partitions > 1:
-        partition = partition_of(high, low, partitions, load_i64(state, MURMUR))
-        if partition != load_i64(state, PARTITION):
-            return MISPLACED
+    if load_i64(state, EVERY) == 0 and _misplaced(state, high, low):
+        return MISPLACED
     return DROPPED if in_any(dropped, high, low) else OPEN
 
 
@@ -96,7 +104,7 @@ def absorb(
     """Take a batch's spans. ``state`` and so on: addresses of states; ``counts``: by fate."""
     store_i64(state, CLOCK, max(timestamp, load_i64(state, CLOCK)))
     store_i64(state, NEWEST_OFFSET, max(offset, load_i64(state, NEWEST_OFFSET)))
-    seed = load_i64(state, SEED)
+    seed, every = load_i64(state, SEED), load_i64(state, EVERY) != 0
     extra_at, stride = address_of(extra), 8 * len(fate)
     row, what = np.int64(-1), INVALID
     last_high, last_low = np.uint64(0), np.uint64(0)
@@ -113,9 +121,10 @@ def absorb(
             if high[i] != last_high or low[i] != last_low:
                 last_high, last_low = high[i], low[i]
                 hashed = hashes[i - block]
-                row = find(state, hashed, last_high, last_low)
-                what = OPEN
-                if row < 0:
+                row, what = np.int64(-1), MISPLACED
+                if not every or not _misplaced(state, last_high, last_low):
+                    row, what = find(state, hashed, last_high, last_low), OPEN
+                if row < 0 and what == OPEN:
                     what = _fate_of_new(state, kept, dropped, offset, last_high, last_low)
                     if what == OPEN:
                         row = insert(state, hashed, last_high, last_low)

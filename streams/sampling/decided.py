@@ -28,6 +28,7 @@ from .decider import Decider
 from .dropped_traces import DroppedTraces
 from .kept_traces import Kept, KeptTraces
 from .orders import Orders, Range
+from .partitions import PartitionCounts
 from .records import OrderedTraces, VerdictRecord, WorkOrder
 from .root_lags import RootLags
 
@@ -70,6 +71,8 @@ class Decisions:
     def __init__(self, settings: Sampling, decider: Decider, place: Place) -> None:
         lag_s = settings.decision_wait + settings.decision_interval + settings.order_interval
         memory_ms = round((settings.decision_memory + lag_s) * 1000)
+        self.memory_ms = memory_ms
+        """For so long a decision is remembered, by the memory's clock."""
         self.kept = KeptTraces(settings.kept_max, memory_ms)
         self.dropped = DroppedTraces(max(settings.dropped_max, _DROPPED_LEAST), memory_ms)
         self.lags = RootLags()
@@ -119,16 +122,12 @@ class Decisions:
 
     # --- orders
 
-    def order(
-        self, upto: int, now_ms: int, partitions: tuple[tuple[int, int], ...]
-    ) -> Iterator[Issued]:
+    def order(self, upto: int, now_ms: int, partitions: PartitionCounts) -> Iterator[Issued]:
         """Orders that are due, given that everything before ``upto`` is decided."""
         for each in self.orders.due(upto, now_ms):
             yield from self._order(each, now_ms, partitions)
 
-    def _order(
-        self, span: Range, now_ms: int, partitions: tuple[tuple[int, int], ...]
-    ) -> Iterator[Issued]:
+    def _order(self, span: Range, now_ms: int, partitions: PartitionCounts) -> Iterator[Issued]:
         listed = self.kept.overlapping(span.start, span.stop)
         head = _HEAD_BYTES + sum(len(name) + 6 for name in self._policies)
         rows_max = max((self._order_max - head) // _ROW_BYTES, 1)
@@ -152,12 +151,12 @@ class Decisions:
                     listed.trace_id_high[rows], listed.trace_id_low[rows], listed.policy[rows],
                     listed.threshold[rows], more[rows] * np.uint8(MORE),
                 ),
-                partitions, part, parts,
+                partitions.told(), part, parts, partitions.strangers_until_ms,
             )  # fmt: skip
             yield Issued(order.encode(), 0 if part else span.size_bytes)
             self._settled(order)
 
-    def mark(self, offset: int, now_ms: int, partitions: tuple[tuple[int, int], ...]) -> WorkOrder:
+    def mark(self, offset: int, now_ms: int, partitions: PartitionCounts) -> WorkOrder:
         """An order of nothing, which tells of ``partitions``; the first one of all begins here."""
         first = self.orders.end is None
         end = offset if self.orders.end is None else self.orders.end
@@ -166,7 +165,7 @@ class Decisions:
             *self._place, end, end, now_ms, now_ms if first else self.orders.time_ms,
             tuple(self._policies),
             OrderedTraces(none, none, none.astype(np.int32), none, none.astype(np.uint8)),
-            partitions,
+            partitions.told(), 0, 1, partitions.strangers_until_ms,
         )  # fmt: skip
         self.settle(order)
         return order

@@ -10,12 +10,16 @@ a rule:
   (``unreadable_messages``) and passed over
 - a span larger than a record may be: counted (``oversized_spans``), a dead letter says where it
   lies; everything else is sent
-- spans without valid ids, or of traces that are not listed: not sent
+- spans without valid ids, or of traces that are not listed: not sent; nor are spans that ``sample``
+  has sent to their partition, should their trace be listed here as well
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from schemas.batches import Batch, Headers, Record
 from schemas.errors import MalformedMessage, MessageTooLarge, PermanentError
@@ -25,7 +29,8 @@ from streams import wire
 
 from .counts import EmitCounts
 from .listed import Listed
-from .outgoing import SOURCE, DeadLetter, source_text, without_ours
+from .outgoing import REKEYED, SOURCE, DeadLetter, source_text, without_ours
+from .partitions import count_at
 from .records import WorkOrder
 
 __all__ = ["Emit"]
@@ -41,6 +46,7 @@ class Emit:
     Args:
         output: topic of the kept spans; the partition is the order's.
         max_bytes: largest record, headers included; ``kafka.producer.max_message``.
+        partitioner: how ingest chooses partitions.
         counts: what it counts.
         dead_letter: for spans that fit no record; without it they are only counted.
     """
@@ -55,11 +61,13 @@ class Emit:
         *,
         output: str,
         max_bytes: int,
+        partitioner: wire.Partitioner = "fnv1a",
         counts: EmitCounts | None = None,
         dead_letter: DeadLetter | None = None,
     ) -> None:
         self._output = output
         self._max_bytes = max_bytes
+        self._partitioner: wire.Partitioner = partitioner
         self._counts = EmitCounts() if counts is None else counts
         self._dead_letter = dead_letter
 
@@ -94,7 +102,7 @@ class Emit:
                 counts.unreadable_messages += 1
                 continue
             counts.source_spans += scan.items
-            found = listed.find(scan)
+            found = listed.find(scan, self._among(order, batch, scan))
             headers = without_ours(batch.headers)
             join = joins.get(headers)
             if join is None:
@@ -114,6 +122,18 @@ class Emit:
                 counts.records += 1
                 counts.bytes += len(record.value)
         return records
+
+    def _among(
+        self, order: WorkOrder, batch: Batch, scan: wire.SpanScan
+    ) -> NDArray[np.bool_] | None:
+        """Spans that ``sample`` has taken here; None: all that are valid."""
+        count = count_at(order.partitions, batch.offset) if order.strangers else 0
+        if count <= order.partition or any(name == REKEYED for name, _ in batch.headers):
+            return None
+        here: NDArray[np.bool_] = (
+            wire.partition_by_trace(scan, count, self._partitioner) == order.partition
+        )
+        return here
 
     def _join(self, headers: Headers, where: bytes, partition: int) -> _Join:
         record = Record(self._output, b"", partition, None, (*headers, (SOURCE, where)))

@@ -99,12 +99,13 @@ class Listed:
         self._slots = np.zeros(size, np.int32)
         index_traces(self._high, self._low, self._seed, self._slots)
 
-    def find(self, scan: SpanScan) -> Found:
-        """Which spans belong to them; those without valid ids never do."""
+    def find(self, scan: SpanScan, among: NDArray[np.bool_] | None = None) -> Found:
+        """Which spans belong to them: valid ones, or of those ``among`` these."""
         keep = np.empty(scan.items, np.bool_)
         threshold = np.empty(scan.items, np.uint64)
+        looked_up = scan.valid if among is None else among
         find_traces(
-            scan.trace_id_high, scan.trace_id_low, scan.valid, self._high, self._low,
+            scan.trace_id_high, scan.trace_id_low, looked_up, self._high, self._low,
             self._threshold, self._policy, self._seed, self._slots, keep, threshold, self.spans,
         )  # fmt: skip
         return Found(keep, threshold)

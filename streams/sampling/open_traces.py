@@ -113,12 +113,16 @@ class OpenTraces:
         for slot, value in settings.items():
             self._state[slot] = value
 
-    def place(self, partition: int, partitions: int) -> None:
-        """From the next batch on, which traces belong here; 0 of 1: all do."""
+    def place(self, partition: int, partitions: int, *, every: bool = False) -> None:
+        """From the next batch on, which traces belong here; 0 of 1: all do.
+
+        ``every``: those that are known are judged as well, not only new ones.
+        """
         if not 0 <= partition < partitions:
             raise ValueError(f"there is no partition {partition} of {partitions}")
         self._state[summaries.PARTITION] = partition
         self._state[summaries.PARTITIONS] = partitions
+        self._state[summaries.EVERY] = every
 
     def absorb(
         self,

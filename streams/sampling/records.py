@@ -201,6 +201,12 @@ class WorkOrder:
     """(from which offset on, number of partitions that the source's topic was seen with)."""
     part: int = 0
     parts: int = 1
+    strangers_until_ms: int = 0
+
+    @property
+    def strangers(self) -> bool:
+        """Whether traces that belong to another partition may be listed."""
+        return self.issued_ms < self.strangers_until_ms
 
     def encode(self) -> bytes:
         """As it lies on the topic."""
@@ -214,6 +220,7 @@ class WorkOrder:
             part=self.part,
             parts=self.parts,
             partitions=self.partitions,
+            strangers_until_ms=self.strangers_until_ms,
             policies=self.policies,
             columns=(),
         )
@@ -270,6 +277,7 @@ def _work_order(header: WorkOrderHeader, value: bytes, text: bytes) -> WorkOrder
     return WorkOrder(
         header.topic, header.partition, header.start, header.stop, header.issued_ms,
         header.time_ms, header.policies, traces, header.partitions, header.part, header.parts,
+        header.strangers_until_ms,
     )  # fmt: skip
 
 

@@ -7,8 +7,8 @@ nothing is decided until the source is replayed. What is not as it should be has
 
 - spans without valid ids belong to no trace: counted (``invalid_spans``), to the dead letters
 - spans on a partition that is not their trace's: counted (``wrong_partition_spans``), sent to the
-  right one; spans that were sent here like that stay, also if partitions seem to be numbered
-  otherwise here (``returned_spans``): they are sent once
+  right one; spans that were sent here like that stay, also where their partition seems to be
+  another one (``returned_spans``): they are sent once
 - spans of decided traces follow the decision, as long as it is remembered (``late_*_spans``)
 - a trace that never ends is decided when its time is over; what comes later follows
 - too many open traces: the oldest are decided early (``early_traces``)
@@ -95,8 +95,8 @@ class Sample:
         self._texts = texts
         self._facts = Facts(settings, texts)
         self._decider = Decider(settings, partitions)
-        self._partitions = PartitionCounts(partitions)
         self._decisions = Decisions(settings, self._decider, Place(source, partition))
+        self._partitions = PartitionCounts(partitions, self._decisions.memory_ms)
         self._open = OpenTraces(
             settings.max_open_traces,
             self._facts.fields,
@@ -133,10 +133,9 @@ class Sample:
         facts = self._facts.of(batch.value, scan)
         now_ms = max(self._now_ms, batch.timestamp_ms, self._decisions.orders.time_ms)
         records: list[Record] = []
-        if live and self._partitions.begins(batch.offset):
+        if live and self._partitions.begins():
             records.append(self._mark(batch.offset, now_ms))
-        sent_here = any(name == REKEYED for name, _ in batch.headers)
-        self._place(self._partitions.at(batch.offset), anywhere=sent_here)
+        self._place(batch, scan, now_ms, live=live)
         absorbed = self._open.absorb(
             scan, facts, batch.offset, now_ms, self._tenant(batch.headers),
             kept=self._decisions.kept, dropped=self._decisions.dropped, lags=self._decisions.lags,
@@ -146,7 +145,7 @@ class Sample:
         if not live:
             return self._outcome(())
         self._tally.batch(absorbed)
-        records += self._elsewhere(batch, scan, absorbed, sent_here=sent_here)
+        records += self._elsewhere(batch, scan, absorbed)
         records += self._decide(now_ms)
         return self._outcome(records)
 
@@ -169,18 +168,28 @@ class Sample:
                 return hashed
         return 0
 
-    def _place(self, partitions: int, *, anywhere: bool) -> None:
-        """With how many partitions it is judged where a trace belongs."""
-        if anywhere or partitions <= self._partition:
+    def _place(self, batch: Batch, scan: wire.SpanScan, now_ms: int, *, live: bool) -> None:
+        """How it is judged which spans of a batch belong here.
+
+        Whether their trace is known must not matter, for a replay knows more traces; but while
+        all that are known belong here, new ones alone need to be judged.
+        """
+        partitions, mine = self._partitions.at(batch.offset), self._partition
+        sent_here = any(name == REKEYED for name, _ in batch.headers)
+        if sent_here:
+            part = wire.partition_by_trace(scan, partitions, self._partitioner)
+            if returned := int(np.count_nonzero((part >= 0) & (part != mine))):
+                self._partitions.stranger(now_ms)
+                self._tally.counts.returned_spans += returned if live else 0
+        if sent_here or partitions <= mine:
             self._open.place(0, 1)
         else:
-            self._open.place(self._partition, partitions)
+            every = not live or now_ms < self._partitions.strangers_until_ms
+            self._open.place(mine, partitions, every=every)
 
     # --- what goes out beside decisions
 
-    def _elsewhere(
-        self, batch: Batch, scan: wire.SpanScan, absorbed: Absorbed, *, sent_here: bool
-    ) -> list[Record]:
+    def _elsewhere(self, batch: Batch, scan: wire.SpanScan, absorbed: Absorbed) -> list[Record]:
         """Records of spans that are not ours: to another partition, or to nobody."""
         records = []
         misplaced = absorbed.misplaced_mask
@@ -191,11 +200,6 @@ class Sample:
             headers = (*without_ours(batch.headers), (REKEYED, where))
             for partition, value in wire.split(batch.value, scan, part, self._partitions.now):
                 records.append(Record(self._source, value, partition, None, headers))
-        if sent_here:
-            part = wire.partition_by_trace(scan, self._partitions.now, self._partitioner)
-            self._tally.counts.returned_spans += int(
-                np.count_nonzero((part >= 0) & (part != self._partition))
-            )
         if absorbed.invalid and self._dead_letter is not None:
             rest = wire.select(batch.value, scan, absorbed.fate == Fate.INVALID)
             error = ItemsRejected(f"{absorbed.invalid} spans without valid ids", rest)
@@ -212,7 +216,7 @@ class Sample:
             records += self._step(traces, now_ms)
         decisions, first = self._decisions, self._open.first_offset
         upto = self._next if first is None else first
-        for order in decisions.order(upto, now_ms, self._partitions.told()):
+        for order in decisions.order(upto, now_ms, self._partitions):
             self._tally.order(len(order.value), order.size_bytes)
             records.append(self._log(order.value))
         self._tally.ever(
@@ -252,9 +256,9 @@ class Sample:
 
     def _mark(self, offset: int, now_ms: int) -> Record:
         """An order of nothing, which says how many partitions there are from here on."""
-        if self._partitions.begin(offset):
+        if self._partitions.begin(offset, now_ms):
             self._tally.counts.partition_changes += 1
-        order = self._decisions.mark(offset, now_ms, self._partitions.told())
+        order = self._decisions.mark(offset, now_ms, self._partitions)
         return self._log(order.encode())
 
     def _log(self, value: bytes) -> Record:
@@ -273,7 +277,7 @@ class Sample:
             self._decisions.learn(found)
         elif isinstance(found, WorkOrder):
             self._decisions.settle(found)
-            self._partitions.recall(found.partitions)
+            self._partitions.recall(found.partitions, found.strangers_until_ms)
 
     def snapshot(self) -> Sequence[bytes]:
         """What follows from the log."""

@@ -84,7 +84,12 @@ class Simulation:
                     partitioner=partitioner,
                     counts=self.sampled,
                 ),
-                Emit(output=_OUT, max_bytes=max_bytes, counts=self.emitted),
+                Emit(
+                    output=_OUT,
+                    max_bytes=max_bytes,
+                    partitioner=partitioner,
+                    counts=self.emitted,
+                ),
             )
             for number in range(partitions)
         ]

@@ -24,6 +24,7 @@ __all__ = [
     "AT",
     "CLOCK",
     "COLUMNS",
+    "EVERY",
     "FIELDS",
     "FIXED_BYTES",
     "INTERVAL",
@@ -47,7 +48,8 @@ __all__ = [
 ]
 
 OLDEST, _NEWEST, CLOCK, NEWEST_OFFSET, AT, WHEEL, WHEEL_MASK = range(OWN, OWN + 7)
-WAIT, ROOT_WAIT, INTERVAL, FIELDS, PARTITION, PARTITIONS, MURMUR = range(OWN + 7, OWN + 14)
+WAIT, ROOT_WAIT, INTERVAL, FIELDS = range(OWN + 7, OWN + 11)
+PARTITION, PARTITIONS, MURMUR, EVERY = range(OWN + 11, OWN + 15)
 
 # Offsets in a row, bytes. The first cache line is what most spans need.
 _HIGH, _LOW, _SPANS, _START, _END = 0, 8, 20, 24, 32

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -151,6 +152,26 @@ def test_a_message_that_is_no_telemetry_is_passed_over() -> None:
     assert len(done.spans) == 1
     assert done.counts.unreadable_messages == 1
     assert done.letters == []
+
+
+def test_spans_that_were_sent_to_their_partition_are_not_sent_on_here() -> None:
+    """Though their trace is listed: others of it came here in another way."""
+    scan = wire.scan_traces(request([Told(n) for n in range(1, 60)]))
+    here = (wire.partition_by_trace(scan, 4) == 3).tolist()
+    ours, theirs = here.index(True) + 1, here.index(False) + 1
+    batches = [
+        message(9, request([Told(theirs, span=9), Told(ours, span=9)])),
+        message(10, request([Told(theirs, span=10), Told(ours, span=10)])),
+        message(11, request([Told(theirs, span=11)]), ((REKEYED, b"spans/0/5"),)),
+    ]
+    work = replace(
+        order({ours: 0, theirs: 0}), partitions=((0, 1), (10, 4)), strangers_until_ms=3_000
+    )
+    done = Carried(work, batches)
+    assert {(trace, span[-1]) for trace, span in done.spans} == {
+        (trace_id(theirs), 9), (trace_id(ours), 9), (trace_id(ours), 10), (trace_id(theirs), 11),
+    }  # fmt: skip
+    assert sum(done.counts.spans.values()) == 4
 
 
 def test_spans_without_valid_ids_are_never_sent() -> None:

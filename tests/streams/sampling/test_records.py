@@ -92,7 +92,7 @@ def orders(draw: st.DrawFn) -> WorkOrder:
     return WorkOrder(
         draw(st.text(max_size=20)), draw(st.integers(0, 2**31)), start,
         start + draw(st.integers(0, 2**62)), draw(I64), draw(I64), policies, traces, tuple(seen),
-        draw(st.integers(0, parts - 1)), parts,
+        draw(st.integers(0, parts - 1)), parts, draw(I64),
     )  # fmt: skip
 
 
@@ -211,7 +211,7 @@ def test_what_is_on_the_wire() -> None:
     assert json.loads(value[16 : 16 + size]) == {
         "schema_version": 1, "kind": "work_order", "topic": "otlp_spans", "partition": 3,
         "start": 10, "stop": 20, "issued_ms": 1_700_000_001_000, "time_ms": 1_700_000_000_000,
-        "part": 0, "parts": 1, "partitions": [], "policies": ["all"],
+        "part": 0, "parts": 1, "partitions": [], "strangers_until_ms": 0, "policies": ["all"],
         "columns": [
             {"name": "trace_id_high", "dtype": "u1", "size": 2},
             {"name": "trace_id_low", "dtype": "u1", "size": 2},

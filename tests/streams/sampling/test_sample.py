@@ -408,23 +408,43 @@ def test_spans_that_were_sent_here_stay_whatever_the_number_of_partitions_says()
 
 
 def test_another_number_of_partitions_counts_from_the_next_message_on() -> None:
-    """What had been taken is taken in the replay, what was sent away is not."""
+    """What had been taken is taken in the replay, what was sent away is not.
+
+    That a trace is known here changes nothing: its further spans come elsewhere anyway.
+    """
     both = [n for n in range(1, 200) if _place(n, 4) == 2 and _place(n, 8) == 6]
     one = One(partition=2, partitions=4)
     one.send([Told(both[0])])
     one.partitions = 8
     one.restart()
     one.send([Told(both[0], span=2), Told(both[1])])
-    assert [spans_of(record.value) for record in one.elsewhere] == [
-        [(trace_id(both[1]), b"\0" * 7 + b"\1")]
-    ]
+    sent = [(trace_id(both[0]), b"\0" * 7 + b"\2"), (trace_id(both[1]), b"\0" * 7 + b"\1")]
+    assert [spans_of(record.value) for record in one.elsewhere] == [sent]
     assert one.counts.partition_changes == 1
     assert one.orders[-1].partitions == ((0, 4), (1, 8))
     one.restart()
     one.tick(3000)
     assert one.verdicts.keys() == {trace_id(both[0])}
-    assert one.verdict_records[0].traces.spans.tolist() == [2]
+    assert one.verdict_records[0].traces.spans.tolist() == [1]
     assert one.counts.partition_changes == 1
+
+
+def test_a_trace_that_was_sent_here_and_comes_here_by_mistake_as_well() -> None:
+    """Each span is taken once, here or there, also after a restart."""
+    one = One(partition=2, partitions=4)
+    number = THEIRS[0]
+    one.send([Told(number)])
+    one.send([Told(number, span=2)], headers=((REKEYED, b"spans/0/77"),))
+    one.send([Told(number, span=3)])
+    assert len(one.elsewhere) == 2
+    one.tick(1950)
+    assert one.verdicts == {}
+    one.tick(600)
+    one.restart()
+    one.tick(2000)
+    assert one.verdict_records[0].traces.spans.tolist() == [1]
+    assert one.listed(1) == [trace_id(number)]
+    assert one.orders[-1].strangers, "spans of it in other messages are not to be sent"
 
 
 def _place(number: int, partitions: int) -> int:
