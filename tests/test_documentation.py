@@ -23,7 +23,7 @@ import pytest
 
 from schemas.config.checks import cross_check
 from schemas.config.load import load
-from streams.sampling.outgoing import SOURCE
+from streams.sampling.outgoing import REKEYED, SOURCE
 from topologies.catalogue import to_markdown
 from topologies.cli.main import app
 from topologies.localkafka.probe import free_ports
@@ -296,7 +296,7 @@ def test_every_setting_that_is_named_exists() -> None:
     config = load("sampling: {enabled: true}")
     paths = {s.path for s in settings(Config)}
     paths |= control_settings(Config()).keys() | control_settings(config).keys()
-    paths |= set(config.topics.names.model_dump().values()) | {SOURCE}
+    paths |= set(config.topics.names.model_dump().values()) | {SOURCE, REKEYED}
     sections = {path.rpartition(".")[0] for path in paths}
     roots = "|".join(Config.model_fields)
     for page in PAGES:
