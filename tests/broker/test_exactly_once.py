@@ -1,4 +1,4 @@
-"""A minute of everything that can happen to two workers, on a real Kafka; see chaos.py."""
+"""A minute of everything that can happen to two workers, on a real Kafka; see chaos_copies.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from topologies.localkafka import LocalKafka
 
-from .chaos import Chaos
+from .chaos_copies import Chaos
 
 SEED = 20261124
 SECONDS = 60
