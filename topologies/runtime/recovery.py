@@ -95,25 +95,25 @@ class Recovery:
         hosted = [await self._host(each, progress, position) for each in make()]
         self._see_to(hosted)
         texts = [self._said(decision, found)]
-        recalled, lost_replay, starts = 0, 0, {}
+        recalled, lost_log, starts = 0, 0, {}
         for each in hosted:
             begin, log_position, text = await self._restore(each, position, make)  # 3
             texts += [text] if text else []
-            lost_replay += await self._recall(each, log_position)  # 4
+            lost_log += await self._recall(each, log_position)  # 4
             recalled += each.recalled
             starts[each.name] = begin
-        replayed, items, lost = await self._replay(hosted, starts, position, found.begin)
-        lost_replay += lost
+        replayed, items, lost_replay = await self._replay(hosted, starts, position, found.begin)
         if replayed:
             texts.append(f"{replayed} messages from {min(starts.values())} replayed")
         if recalled:
             texts.append(f"{recalled} log records recalled")
-        if lost_replay:
-            texts.append(f"retention had removed {lost_replay} offsets of replay and log")
+        for lost, what in ((lost_replay, "the replay"), (lost_log, "logs")):
+            if lost:
+                texts.append(f"retention had removed {lost} offsets of {what}")
         watermark_ms = 0 if progress is None else progress.watermark_ms
         return Recovered(
             hosted, partitions, position, watermark_ms, decision, replayed, items, recalled,
-            decision.lost, lost_replay, "; ".join(texts),
+            decision.lost, lost_replay + lost_log, "; ".join(texts),
         )  # fmt: skip
 
     # --- 3
