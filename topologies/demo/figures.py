@@ -39,6 +39,8 @@ class Figures(NamedTuple):
     oldest_s: float
     """Age of the oldest message with an undecided span."""
     late_spans: float
+    late_dropped: float
+    """Of them, spans of dropped traces."""
 
 
 class PolicyRate(NamedTuple):
@@ -76,7 +78,7 @@ def figures(text: str, time_s: float) -> Figures:
     """From Prometheus text of any number of workers. Raises ValueError if it is none."""
     sums: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     limits: dict[str, tuple[str, float]] = {}
-    oldest_s = 0.0
+    oldest_s = late_dropped = 0.0
     for family in text_string_to_metric_families(text):
         if not family.name.startswith(_PREFIX):
             continue
@@ -88,6 +90,8 @@ def figures(text: str, time_s: float) -> Figures:
                 oldest_s = max(oldest_s, sample.value)
             else:
                 sums[name][policy] += sample.value
+                if name == "late_spans_total" and sample.labels["verdict"] == "dropped":
+                    late_dropped += sample.value
     return Figures(
         time_s=time_s,
         targets={
@@ -99,6 +103,7 @@ def figures(text: str, time_s: float) -> Figures:
         open_traces=sum(sums["open_traces"].values()),
         oldest_s=oldest_s,
         late_spans=sum(sums["late_spans_total"].values()),
+        late_dropped=late_dropped,
     )
 
 

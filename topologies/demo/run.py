@@ -33,7 +33,7 @@ from .ledger import Ledger
 from .plan import Plan, plan
 from .show import Show
 from .stages import Stages
-from .summary import problems, summarise
+from .summary import mistaken, problems, summarise
 from .traffic import FAULTS, Source, Traffic, loading
 from .verdicts import following
 
@@ -90,6 +90,7 @@ class _Demo:
         self._problems: list[str] = []
         self._restarts: dict[str, int] = {}
         self._retries = 0
+        self._mistaken = 0
 
     def stop(self) -> None:
         """End in order; the second call ends at once what still runs."""
@@ -114,7 +115,7 @@ class _Demo:
                 self._tail(log)
                 raise
             may_repeat = bool(self._retries or self._restarts)
-            self._problems += problems(ledger, may_repeat=may_repeat)
+            self._problems += problems(ledger, may_repeat=may_repeat, mistaken=self._mistaken)
             if self._problems:
                 self._tail(log)
         summarise(
@@ -125,6 +126,7 @@ class _Demo:
                 "seed": self._settings.source.seed,
                 "restarts": self._restarts,
                 "retries": self._retries,
+                "mistaken": self._mistaken,
                 "problems": self._problems,
             },
             as_json=self._settings.as_json,
@@ -223,6 +225,8 @@ class _Demo:
             ]
             await self._drained(planned, ledger)
         self._restarts = await stages.restarts()
+        if ledger.undecided:
+            self._mistaken = mistaken(ledger, await stages.late_dropped())
 
     async def _drained(self, planned: Plan, ledger: Ledger) -> None:
         def say(what: str) -> None:

@@ -13,7 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["SampledCounts", "SampledTraces", "Verdict"]
+__all__ = ["REPEATED", "UNDECIDED", "SampledCounts", "SampledTraces", "Verdict"]
+
+REPEATED = "spans of kept traces exported more than once"
+UNDECIDED = "traces acknowledged and never decided"
 
 _TRACE_ID_BYTES = 16
 
@@ -56,11 +59,11 @@ class SampledCounts:
     def off(self) -> dict[str, int]:
         """What should be zero once all is done and is not, in words for people."""
         found = {
-            "traces acknowledged and never decided": self.undecided,
+            UNDECIDED: self.undecided,
             "spans of kept traces acknowledged and not exported": self.missing,
             "spans exported of traces that were dropped": self.leaked,
             "spans exported of traces without a verdict": self.unfounded,
-            "spans of kept traces exported more than once": self.repeated,
+            REPEATED: self.repeated,
             "spans exported and never sent": self.foreign,
             "verdicts about traces that had one": self.decided_twice,
             "verdicts about traces that were never sent": self.alien,
@@ -131,6 +134,11 @@ class SampledTraces:
     def remembered(self) -> int:
         """Spans and traces in memory."""
         return self._settled_size + sum(_size(trace) for trace in self._open.values())
+
+    @property
+    def undecided_spans(self) -> int:
+        """Acknowledged spans of traces without a verdict."""
+        return sum(t.acknowledged for t in self._open.values() if t.verdict is None)
 
     def mark(self, kind: str, trace_ids: Iterable[bytes]) -> None:
         """Traces that are about to be sent with a fault in them."""

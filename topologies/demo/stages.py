@@ -15,6 +15,7 @@ from schemas.errors import BackendUnavailable, OtlpStreamsError
 from topologies.supervisor import Instance, Supervisor, instances
 from topologies.top import rows, scrape
 
+from .figures import ask
 from .plan import Plan
 
 __all__ = ["READY_S", "Stages"]
@@ -69,6 +70,14 @@ class Stages:
         except BackendUnavailable:
             return {}
         return {f"{row.stage}#{row.worker}": row.restarts for row in found if row.restarts}
+
+    async def late_dropped(self) -> float:
+        """Spans that went the way of a dropped trace after its decision; 0 if nobody answers."""
+        try:
+            async with aiohttp.ClientSession() as session:
+                return (await ask(session, self._url)).late_dropped
+        except BackendUnavailable:
+            return 0.0
 
 
 def _command(instance: Instance, file: Path) -> list[str]:

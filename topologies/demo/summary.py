@@ -14,18 +14,33 @@ from rich.table import Table
 from schemas.signals import Signal
 
 from .ledger import Counts, Ledger
-from .sampled import SampledTraces
+from .sampled import REPEATED, UNDECIDED, SampledTraces
 
-__all__ = ["problems", "summarise"]
+__all__ = ["mistaken", "problems", "summarise"]
 
-_REPEATED = "spans of kept traces exported more than once"
+_MISTAKEN_SHARE, _MISTAKEN_LEAST = 0.001, 2
+"""Traces that may be taken for a dropped one; see ``streams.sampling.dropped_traces``."""
 
 
-def problems(ledger: Ledger, *, may_repeat: bool) -> list[str]:
+def mistaken(ledger: Ledger, late_dropped: float) -> int:
+    """Traces without a verdict that were taken for one that had been dropped.
+
+    The filter of dropped ids errs now and then. That is the reason if they are as few as that,
+    nothing of them was exported, and ``sample`` counts at least their spans as ``late_dropped``.
+    """
+    if (sampled := ledger.sampled) is None:
+        return 0
+    counts = sampled.counts
+    few = counts.undecided <= max(_MISTAKEN_LEAST, _MISTAKEN_SHARE * counts.traces)
+    counted = sampled.undecided_spans <= late_dropped
+    return counts.undecided if few and counted and not counts.unfounded else 0
+
+
+def problems(ledger: Ledger, *, may_repeat: bool, mistaken: int = 0) -> list[str]:
     """What does not agree, a line each; none: everything does.
 
     ``may_repeat``: a client that sent a request again, or an exporter that was started again,
-    is a reason for items to come twice.
+    is a reason for items to come twice. ``mistaken``: traces that have no verdict for a reason.
     """
     found = []
     for kind, counts in ledger.counts.items():
@@ -33,7 +48,9 @@ def problems(ledger: Ledger, *, may_repeat: bool) -> list[str]:
         if ledger.sampled and kind is Signal.TRACES:
             off |= ledger.sampled.counts.off
             if may_repeat:
-                off.pop(_REPEATED, None)
+                off.pop(REPEATED, None)
+            if mistaken:
+                off[UNDECIDED] -= mistaken
         else:
             off["items acknowledged and not exported"] = counts.missing
             off["items exported and never sent"] = counts.foreign
@@ -46,7 +63,8 @@ def problems(ledger: Ledger, *, may_repeat: bool) -> list[str]:
 def summarise(ledger: Ledger, result: dict[str, Any], *, as_json: bool) -> None:
     """Print it: counts by signal as sets of identities, traces by verdict, and the conclusion.
 
-    ``result``: ``agree``, ``restarts``, ``problems``, and what else is to be in the JSON.
+    ``result``: ``agree``, ``restarts``, ``problems``, ``mistaken``, and what else is to be in
+    the JSON.
     """
     if as_json:
         result["signals"] = {
@@ -61,7 +79,7 @@ def summarise(ledger: Ledger, result: dict[str, Any], *, as_json: bool) -> None:
     if ledger.sampled:
         console.print()
         console.print(_policies(ledger.sampled))
-        for text in _sentences(ledger.sampled, ledger.counts[Signal.TRACES]):
+        for text in _sentences(ledger.sampled, ledger.counts[Signal.TRACES], result["mistaken"]):
             console.print(text, markup=False, soft_wrap=True)
     if result["agree"]:
         console.print(_agreement(ledger), soft_wrap=True)
@@ -100,12 +118,14 @@ def _policies(sampled: SampledTraces) -> Table:
     return shown
 
 
-def _sentences(sampled: SampledTraces, spans: Counts) -> Iterator[str]:
+def _sentences(sampled: SampledTraces, spans: Counts, mistaken: int) -> Iterator[str]:
     counts = sampled.counts
     yield (
         f"{counts.traces:,} traces sent, {counts.kept:,} kept with {spans.exported:,} spans, "
         f"{counts.dropped:,} dropped."
     )
+    if mistaken:
+        yield f"{mistaken:,} were taken for a trace that had been dropped, and went with it."
     for kind, (kept, dropped) in _by(sampled.injected).items():
         yield f"{kept:,} of {kept + dropped:,} traces that got {kind} were kept."
     if counts.kept and not sampled.uncountable:

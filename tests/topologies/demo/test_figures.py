@@ -19,7 +19,7 @@ def worker(errors: int, kept: int, dropped: int) -> str:
     counts, registry = SampleCounts(), CollectorRegistry()
     counts.kept_traces.update({"errors": errors, "fair-share": kept})
     counts.dropped_traces["fair-share"] = dropped
-    counts.late_kept_spans = 3
+    counts.late_kept_spans, counts.late_dropped_spans = 2, 1
     counts.partitions = {0: State(open_traces=7, oldest_undecided_ms=4500), 1: State(2, 5250)}
     config = load(json.dumps({"sampling": SAMPLING}))
     SampleMetrics(registry, counts, Targets(config.sampling))
@@ -47,7 +47,7 @@ def test_workers_are_added_and_the_target_is_the_fleets():
     assert both.dropped == {"fair-share": 403}
     assert one.targets["fair-share"] == ("traces", 15.0, 100.0)
     assert both.targets["fair-share"] == ("traces", 15.0, 102.0)
-    assert (one.open_traces, one.oldest_s, one.late_spans) == (9, 5.25, 3)
+    assert (one.open_traces, one.oldest_s, one.late_spans, one.late_dropped) == (9, 5.25, 3, 1)
 
 
 def test_rates_are_growth_and_a_worker_that_began_anew_does_not_go_backwards():

@@ -5,7 +5,7 @@ import json
 from schemas.signals import Signal
 from topologies.demo.ledger import Ledger
 from topologies.demo.sampled import Verdict
-from topologies.demo.summary import problems, summarise
+from topologies.demo.summary import mistaken, problems, summarise
 
 from .test_ledger import request_of
 
@@ -47,10 +47,27 @@ def test_repeats_need_a_reason():
     assert problems(ledger, may_repeat=True) == []
 
 
+def test_a_trace_may_be_taken_for_a_dropped_one_where_the_workers_say_so():
+    ledger = Ledger(100, sampled=True)
+    for step in (ledger.sent, ledger.acknowledged):
+        step(Signal.TRACES, request_of(1, 2))
+    assert mistaken(ledger, late_dropped=2) == 1
+    assert problems(ledger, may_repeat=False, mistaken=1) == []
+    assert mistaken(ledger, late_dropped=1) == 0, "not counted: it is lost"
+    assert len(problems(ledger, may_repeat=False, mistaken=0)) == 1
+    ledger.arrived(Signal.TRACES, request_of(1))
+    assert mistaken(ledger, late_dropped=2) == 0, "who drops a trace exports nothing of it"
+    many = Ledger(100, sampled=True)
+    for trace in range(1, 4):
+        for step in (many.sent, many.acknowledged):
+            step(Signal.TRACES, request_of(1).replace(b"\1" * 16, bytes([trace]) * 16))
+    assert mistaken(many, late_dropped=3) == 0, "a filter that errs so often is broken"
+
+
 def test_the_summary_for_people_and_for_programs(capsys):
     ledger = run_of(kept=True)
     ledger.arrived(Signal.TRACES, request_of(1, 2))
-    result = {"agree": True, "restarts": {}, "problems": []}
+    result = {"agree": True, "restarts": {}, "problems": [], "mistaken": 0}
     summarise(ledger, dict(result), as_json=False)
     text = capsys.readouterr().out
     assert "1 traces sent, 1 kept with 2 spans, 0 dropped." in text
