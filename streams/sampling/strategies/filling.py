@@ -22,7 +22,8 @@ def fill(volume: Floats, need: Floats, least: Floats, share: float) -> Floats:
         least: probability that it has in any case.
         share: what there is, at least the sum of ``volume * least``.
     """
-    if volume.sum() <= share:
+    # Without groups there is nothing to fill, also where rounding has left less than nothing.
+    if not len(volume) or volume.sum() <= share:
         return np.ones(len(volume))
     # Between need * least and need a group's part grows with q, by volume / need.
     at = np.concatenate([need * least, need])

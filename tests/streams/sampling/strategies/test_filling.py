@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.sampling.strategies.filling import fill
+from tests.streams.sampling.some_traces import Lane, budget, sampling, some_traces
 
 SIZES = st.floats(1e-3, 1e6)
 GROUPS = st.lists(st.tuples(SIZES, SIZES, st.floats(0, 1)), min_size=1, max_size=40)
@@ -48,3 +50,18 @@ def test_it_is_the_quota_of_the_textbook() -> None:
     count = np.array([1000.0, 100.0, 10.0, 5.0])
     odds = fill(count, count, np.zeros(4), 115.0)
     np.testing.assert_allclose(odds * count, [50.0, 50.0, 10.0, 5.0])
+
+
+def test_without_groups_there_is_nothing_to_fill() -> None:
+    nothing = np.zeros(0)
+    for share in (1.0, 0.0, -1e-17):
+        assert fill(nothing, nothing, nothing, share).shape == (0,)
+
+
+@pytest.mark.parametrize(("rate", "count"), [(1.74, 26), (1.79, 31), (1.9, 25), (2.9, 23)])
+def test_a_step_in_which_only_others_draw_on_the_budget(rate: float, count: int) -> None:
+    """What is left for the budget's own is 0 then, or a rounding error less (as in these)."""
+    others = {"match": {"span_count": {"min": 1}}, "probability": 0.9}
+    lane = Lane(sampling(others, budget(rate, minimum=0)))
+    step = lane.step(some_traces(count, randomness=np.arange(count, dtype=np.uint64) << 50))
+    assert 0 < step.groups.probability[0] < 0.9
