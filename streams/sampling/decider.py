@@ -115,12 +115,14 @@ class Decider:
             for i, limit in self._policies.limits.items()
         }
         budgets = {i: self._divide(i, demand, keep, chosen, time) for i in self._policies.budgets}
-        drawn = draw(traces, came_with, demand.group, keep * grouped.incoming)
+        drawn = draw(traces, came_with, demand.group, grouped.first, keep, grouped.incoming)
         if any((budget.division.probability < 1.0).any() for budget in budgets.values()):
             better = correct(demand, grouped.first, budgets.values(), keep, drawn.kept)
             grouped = grouped.parted(better.group, better.origin)
             demand = grouped.demand
-            drawn = draw(traces, came_with, demand.group, better.keep * grouped.incoming)
+            drawn = draw(
+                traces, came_with, demand.group, grouped.first, better.keep, grouped.incoming
+            )
         limits, of_trace, kept = drawn
         for i, rows in chosen.items():
             limited = _traces_of(demand, i)

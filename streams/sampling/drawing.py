@@ -28,14 +28,26 @@ def draw(
     traces: Traces,
     came_with: NDArray[np.uint64],
     group: NDArray[np.int32],
+    first: NDArray[np.int64],
     odds: NDArray[np.float64],
+    incoming: NDArray[np.float64],
 ) -> Drawn:
-    """Who is kept, where ``odds`` are the groups' probabilities.
+    """Who is kept, where ``odds`` are the groups' probabilities for traces that have come.
 
-    Thresholds are rounded first, so that what will be written is what was used.
+    Thresholds are rounded first, so that what will be written is what was used. Where all are
+    kept that is what they came with, to the last digit: rounded up it would cut some.
+
+    Args:
+        traces: of the step.
+        came_with: threshold of each trace.
+        group: of each trace.
+        first: a trace of each group; all of a group came with the same threshold.
+        odds: of each group.
+        incoming: of each group, the probability that its traces came with.
     """
     limits = np.full(len(odds), MAX, np.uint64)
-    some = odds > 0
-    limits[some] = threshold(np.minimum(odds[some], 1.0))
+    some, whole = odds > 0, odds >= 1
+    limits[some] = threshold(np.minimum(odds[some] * incoming[some], 1.0))
+    limits[whole] = came_with[first[whole]]
     of_trace = np.maximum(limits[group], came_with)
     return Drawn(limits, of_trace, traces.randomness >= of_trace)

@@ -41,6 +41,15 @@ def test_what_no_policy_takes_has_the_default(default: str, kept: bool) -> None:
     assert Decider(settings, 1).decide(some_traces(3), NOW_MS).verdicts.kept.tolist() == [kept] * 3
 
 
+def test_what_is_kept_always_is_kept_whatever_digits_its_threshold_has() -> None:
+    came_with = 0x7FFFF800000001
+    traces = some_traces(2, threshold=came_with, randomness=[came_with, MAX - 1])
+    step = Decider(sampling({"always": True}), 1).decide(traces, NOW_MS)
+    assert step.verdicts.kept.tolist() == [True, True]
+    assert step.verdicts.threshold.tolist() == [came_with] * 2
+    assert step.groups.threshold.tolist() == [came_with]
+
+
 def test_no_traces_are_no_trouble() -> None:
     lane = Lane(sampling({"match": {"status": "error"}, "probability": 0.1}, budget(10)))
     assert len(lane.step(some_traces(0)).verdicts.kept) == 0
