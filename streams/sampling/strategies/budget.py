@@ -118,8 +118,10 @@ class BudgetStrategy:
             least *= MINIMA_SHARE * share / minima
             minima = MINIMA_SHARE * share
         scale = 1.0
-        if drawn > share - minima:
-            scale = (share - minima) / drawn
+        # What draws on it takes no more than this, so that no probability becomes 0.
+        left = share - max(minima, min(_FLOOR_PART * share, float(volume.sum())))
+        if drawn > left:
+            scale = left / drawn
         weight = demand.weight[rows]
         weight = np.where(demand.error[rows], weight * self.values["errors"], weight)
         weight = np.where(demand.outlier[rows], weight * self.values["outliers"], weight)
