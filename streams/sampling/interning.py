@@ -30,8 +30,15 @@ def _unknown(keys, mask, hashes, found):
     return n
 
 
+_TEXT_MAX = 200
+"""Characters of a text that are held; a span's name may be a megabyte."""
+
+
 class Interned:
-    """Hash to text for at most ``most`` hashes; the first to come stay."""
+    """Hash to text for at most ``most`` hashes; the first to come stay.
+
+    Of a text of more than 200 characters the first are held, and the hash, so that texts differ.
+    """
 
     def __init__(self, most: int) -> None:
         if most < 1:
@@ -67,6 +74,8 @@ class Interned:
         if len(self._texts) == self._most:
             self.overflowed += 1
             return
+        if len(text) > _TEXT_MAX:
+            text = f"{text[: _TEXT_MAX - 17]}…{hashed:016x}"
         self._texts[hashed] = text
         slot = find_slot(self._keys.ctypes.data, len(self._keys) - 1, np.uint64(hashed))
         self._keys[slot] = hashed

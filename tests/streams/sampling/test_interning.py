@@ -39,6 +39,17 @@ def test_each_hash_is_asked_for_once_while_there_is_room(
         assert texts.text(hashed) == expected
 
 
+def test_long_texts_are_cut_and_still_differ() -> None:
+    texts = Interned(10)
+    for hashed in (1, 2):
+        texts.add(hashed, "é" * 500_000)
+    texts.add(3, "x" * 200)
+    held = [texts.text(hashed) for hashed in (1, 2, 3)]
+    assert [len(text) for text in held] == [200, 200, 200]
+    assert len(set(held)) == 3
+    assert held[2] == "x" * 200
+
+
 def test_a_text_may_be_empty_and_zero_has_none() -> None:
     texts = Interned(2)
     texts.add(5, "")
