@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["Batch", "Headers", "Record"]
+__all__ = ["ORIGIN_PREFIX", "Batch", "Headers", "Record", "without_origin"]
 
 Headers = tuple[tuple[str, bytes], ...]
-"""Kafka record headers in order. Only messages with equal headers may be merged."""
+"""Kafka record headers in order. Only messages with equal ones may be merged, but for those that
+say where a message comes from."""
+
+ORIGIN_PREFIX = "sampling."
+"""Of headers that say where a message comes from, not what it is: they keep nothing apart."""
+
+
+def without_origin(headers: Headers) -> Headers:
+    """What must be equal where messages are merged, and what travels on."""
+    return tuple(header for header in headers if not header[0].startswith(ORIGIN_PREFIX))
 
 
 class Batch(NamedTuple):

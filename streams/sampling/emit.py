@@ -21,7 +21,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batches import Batch, Headers, Record
+from schemas.batches import Batch, Headers, Record, without_origin
 from schemas.errors import MalformedMessage, MessageTooLarge, PermanentError
 from schemas.operators import Outcome, Scanned, Snapshots, Source
 from schemas.records import Value
@@ -29,7 +29,7 @@ from streams import wire
 
 from .counts import EmitCounts
 from .listed import Listed
-from .outgoing import REKEYED, SOURCE, DeadLetter, source_text, without_ours
+from .outgoing import REKEYED, SOURCE, DeadLetter, source_text
 from .partitions import count_at
 from .records import WorkOrder
 
@@ -103,7 +103,7 @@ class Emit:
                 continue
             counts.source_spans += scan.items
             found = listed.find(scan, self._among(order, batch, scan))
-            headers = without_ours(batch.headers)
+            headers = without_origin(batch.headers)
             join = joins.get(headers)
             if join is None:
                 join = joins[headers] = self._join(headers, where, partition)

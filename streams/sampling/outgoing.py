@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from schemas.batches import Batch, Headers, Record
+from schemas.batches import Batch, Record
 from schemas.errors import PermanentError
 
-__all__ = ["REKEYED", "SOURCE", "DeadLetter", "source_text", "without_ours"]
+__all__ = ["REKEYED", "SOURCE", "DeadLetter", "source_text"]
 
-PREFIX = "sampling."
-"""Of the headers that sampling sets."""
 SOURCE = "sampling.source"
 """The range that spans were taken from: TOPIC/PARTITION/START-STOP."""
 REKEYED = "sampling.rekeyed"
@@ -24,8 +22,3 @@ without its value if that is too large."""
 def source_text(topic: str, partition: int, start: int, stop: int) -> str:
     """Value of ``SOURCE``."""
     return f"{topic}/{partition}/{start}-{stop}"
-
-
-def without_ours(headers: Headers) -> Headers:
-    """The headers of a message that travel on."""
-    return tuple(header for header in headers if not header[0].startswith(PREFIX))

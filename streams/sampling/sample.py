@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from schemas.batches import Batch, Headers, Record
+from schemas.batches import Batch, Headers, Record, without_origin
 from schemas.config import Sampling
 from schemas.errors import ItemsRejected, MalformedMessage
 from schemas.operators import Outcome, Scanned, Snapshots
@@ -40,7 +40,7 @@ from .interning import Interned
 from .keys import SamplingKey
 from .open_traces import Absorbed, Fate, OpenTraces
 from .orders import Piece
-from .outgoing import REKEYED, DeadLetter, without_ours
+from .outgoing import REKEYED, DeadLetter
 from .partitions import PartitionCounts
 from .records import VerdictRecord, WorkOrder, decode
 from .tally import Tally
@@ -197,7 +197,7 @@ class Sample:
             part = wire.partition_by_trace(scan, self._partitions.now, self._partitioner)
             part[~misplaced] = -1
             where = f"{batch.topic}/{batch.partition}/{batch.offset}".encode()
-            headers = (*without_ours(batch.headers), (REKEYED, where))
+            headers = (*without_origin(batch.headers), (REKEYED, where))
             for partition, value in wire.split(batch.value, scan, part, self._partitions.now):
                 records.append(Record(self._source, value, partition, None, headers))
         if absorbed.invalid and self._dead_letter is not None:

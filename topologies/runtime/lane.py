@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Awaitable
 from typing import NamedTuple, Protocol
 
-from schemas.batches import Batch
+from schemas.batches import Batch, without_origin
 from topologies.control.view import LaneControl
 
 from .calls import Calls
@@ -183,10 +183,10 @@ class Lane:
         if self.ledger.span - len(queue) >= limits.ahead_max:
             return None
         first = queue.popleft()
-        group, size, headers = [first], len(first.value), first.headers
+        group, size, headers = [first], len(first.value), without_origin(first.headers)
         while queue:
             size += len(queue[0].value)
-            if size > limits.merge_max_bytes or queue[0].headers != headers:
+            if size > limits.merge_max_bytes or without_origin(queue[0].headers) != headers:
                 break
             group.append(queue.popleft())
         return group

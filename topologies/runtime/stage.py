@@ -39,7 +39,8 @@ class Sink(Protocol):
     async def deliver(self, batches: Sequence[Batch]) -> None:
         """Return when nothing remains to be done for these batches.
 
-        They are consecutive, of one topic and partition, have equal headers, and are together
+        They are consecutive, of one topic and partition, have equal headers but for those that
+        say where a message comes from (schemas/batches.py), and are together
         at most ``Stage.merge_max_bytes`` unless it is one batch. Up to ``Stage.max_inflight``
         calls of one partition run at once. After a cancelled call the batches come again.
         """

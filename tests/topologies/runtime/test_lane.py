@@ -29,12 +29,14 @@ async def test_batches_that_wait_share_a_call_up_to_the_limit_and_equal_headers(
     bench.put(5, 6, value=b"x" * 10, headers=(("tenant", b"a"),))
     bench.put(7, value=b"x" * 10)
     bench.put(8, value=b"x" * 100)
+    bench.put(9, value=b"x", headers=(("sampling.source", b"spans/0/1-2"), ("tenant", b"a")))
+    bench.put(10, value=b"x", headers=(("tenant", b"a"), ("sampling.source", b"spans/0/2-3")))
     gate.set()
     await settle()
-    assert sink.calls == [[0], [1, 2, 3], [4], [5, 6], [7], [8]]
-    assert bench.committable == 9
+    assert sink.calls == [[0], [1, 2, 3], [4], [5, 6], [7], [8], [9, 10]]
+    assert bench.committable == 11
     assert bench.lane.bytes == 0
-    assert (bench.counts.messages_in, bench.counts.messages_out) == (9, 9)
+    assert (bench.counts.messages_in, bench.counts.messages_out) == (11, 11)
 
 
 async def test_calls_overlap_and_commit_in_order() -> None:
