@@ -27,8 +27,9 @@ test: $(STAMP) ## every test, on a real Kafka each process; ARGS="-k name" for s
 bench: $(STAMP) ## items per CPU-second and peak memory, as a table
 	@exec $(BIN)/python -m tests.bench $(ARGS)
 
-chaos: $(STAMP) ## two workers, and whatever can happen to them, for MINUTES=30; ARGS="--seed 1"
-	@exec $(BIN)/python -m tests.broker.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
+chaos: $(STAMP) ## workers, and whatever can happen to them, for MINUTES=30; SEED=1, ARGS="--kind sampling"
+	@$(BIN)/python -m topologies.kernels
+	@exec $(BIN)/python -m tests.broker.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lint: $(STAMP) ## format, style, types, import contracts
 	$(BIN)/ruff format --check .

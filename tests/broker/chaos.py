@@ -27,12 +27,15 @@ KINDS = ("copies", "sampling")
 BROKEN = ("-m", "tests.broker.chaos_broken")
 
 
-def run(kind: str, seed: int, seconds: float, broken: str = "") -> Mapping[str, Any]:
-    """Figures of a run with a broker of its own."""
+def run(
+    kind: str, seed: int, seconds: float, broken: str = "", logs: Path | None = None
+) -> Mapping[str, Any]:
+    """Figures of a run with a broker of its own; what workers say stays in ``logs``."""
     with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
+        directory = logs or Path(name)
+        directory.mkdir(parents=True, exist_ok=True)
         settings = BROKER_SETTINGS if kind == "sampling" else {}
-        with LocalKafka(directory / "kafka", keep=False, settings=settings) as broker:
+        with LocalKafka(Path(name) / "kafka", keep=False, settings=settings) as broker:
             if kind == "copies":
                 return asyncio.run(Chaos(broker, directory, seed).run(seconds))
             program = (*BROKEN, broken) if broken else PROGRAM
@@ -47,6 +50,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--kind", choices=KINDS, help="only this one")
     parser.add_argument("--broken", default="", help="a defect of chaos_broken.py: must be found")
+    parser.add_argument("--logs", type=Path, help="directory for what the workers say")
     arguments = parser.parse_args()
     kinds = (arguments.kind,) if arguments.kind else KINDS
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a broker that is killed is meant
@@ -54,7 +58,7 @@ def main() -> None:
     for kind in kinds:
         seconds = arguments.minutes * 60 / len(kinds)
         try:
-            figures = run(kind, arguments.seed, seconds, arguments.broken)
+            figures = run(kind, arguments.seed, seconds, arguments.broken, arguments.logs)
         except AssertionError as error:
             sys.exit(f"{kind}: {error}")
         print(json.dumps({kind: figures}, indent=2), flush=True)

@@ -14,10 +14,8 @@ A reader of committed records must find
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 from aiokafka import ConsumerRecord
 from google.protobuf.message import DecodeError
@@ -29,91 +27,19 @@ from schemas.operators import Scanned
 from streams import wire
 from streams.sampling import consistent
 from streams.sampling.counts import SampleCounts
-from streams.sampling.outgoing import REKEYED, SOURCE, source_text
-from streams.sampling.records import VerdictRecord, WorkOrder, decode
+from streams.sampling.outgoing import REKEYED, source_text
+from streams.sampling.records import VerdictRecord, decode
 from streams.sampling.sample import Sample
 
-from .chaos_traces import NOISE, TENANT, Sent, spans
+from .chaos_observed import Arrival, Observed, Order, Topics, Trace, every
+from .chaos_traces import NOISE, spans
 
-__all__ = ["Reckoning", "Topics"]
+__all__ = ["Reckoning"]
 
 _ERROR = 2
 """Status of a span that failed."""
 _TOLD = 5
 """Of so many wrong traces it is said what is known."""
-
-Messages = Mapping[int, Sequence[ConsumerRecord]]
-"""Of a topic: committed messages by partition, in order."""
-
-
-@dataclass(frozen=True)
-class Topics:
-    """All that is there, and all that was sent."""
-
-    sent: Sequence[Sent]
-    source: Messages
-    decisions: Messages
-    output: Messages
-    dead: Messages
-    progress: Mapping[str, Mapping[int, int]]
-    """By stage and partition: position of the last progress record."""
-    committed: Mapping[str, Mapping[int, int]]
-    """By stage and partition: the group's offset."""
-
-
-class Verdict(NamedTuple):
-    partition: int
-    offset: int
-    decided_ms: int
-    kept: bool
-    policy: str
-    threshold: int
-    spans: int
-
-
-class Order(NamedTuple):
-    partition: int
-    offset: int
-    start: int
-    stop: int
-    part: int
-    traces: frozenset[bytes]
-
-
-class Arrival(NamedTuple):
-    """A span on the source, or on the output."""
-
-    partition: int
-    offset: int
-    tenant: bytes
-    service: str
-    span: Span
-    origin: str
-    """Header that says from where sampling took it; empty: it did not."""
-
-
-@dataclass
-class Trace:
-    """What is known of a trace."""
-
-    arrivals: list[Arrival] = field(default_factory=list)
-    verdicts: list[Verdict] = field(default_factory=list)
-    orders: list[Order] = field(default_factory=list)
-    delivered: list[Arrival] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        def places(arrivals: list[Arrival]) -> list[str]:
-            return [
-                f"span {a.span.span_id.hex()} at {a.partition}/{a.offset}"
-                + (f" from {a.origin}" if a.origin else "")
-                for a in arrivals
-            ]
-
-        orders = [each._replace(traces=frozenset()) for each in self.orders]
-        return "\n    ".join(
-            ["source:", *places(self.arrivals), *map(str, self.verdicts), *map(str, orders),
-             "output:", *places(self.delivered)]
-        )  # fmt: skip
 
 
 class Reckoning:
@@ -127,18 +53,14 @@ class Reckoning:
     """
 
     def __init__(self, topics: Topics, settings: Sampling, partitions: int, name: str) -> None:
-        self.traces: dict[bytes, Trace] = defaultdict(Trace)
         self.mistaken: list[bytes] = []
         """Found in the filter of dropped traces by mistake, as about one in 10,000 may be."""
-        self._topics = topics
+        observed = Observed(topics, name)
+        self.traces = observed.traces
         self._settings = settings
         self._partitions = partitions
         self._name = name
-        self._orders: dict[int, list[Order]] = defaultdict(list)
-        self._poison: Counter[bytes] = Counter()
-        self._take_source()
-        self._take_decisions()
-        self._take_output()
+        self._topics, self._orders, self._poison = topics, observed.orders, observed.poison
 
     def check(self) -> None:
         """All of it."""
@@ -171,58 +93,10 @@ class Reckoning:
             "mistaken for dropped": len(self.mistaken),
         }
 
-    # --- what there is
-
-    def _take_source(self) -> None:
-        for message in _all(self._topics.source):
-            for arrival in self._arrivals(message, REKEYED):
-                self.traces[arrival.span.trace_id].arrivals.append(arrival)
-
-    def _take_output(self) -> None:
-        for message in _all(self._topics.output):
-            for arrival in self._arrivals(message, SOURCE):
-                self.traces[arrival.span.trace_id].delivered.append(arrival)
-
-    def _arrivals(self, message: ConsumerRecord, origin: str) -> Iterator[Arrival]:
-        headers = dict(message.headers)
-        place = (message.partition, message.offset, headers.get(TENANT, b""))
-        try:
-            for service, span in spans(message.value):
-                yield Arrival(*place, service, span, headers.get(origin, b"").decode())
-        except DecodeError:
-            self._poison[message.value] += 1
-
-    def _take_decisions(self) -> None:
-        for message in _all(self._topics.decisions):
-            found = decode(message.value)
-            assert (found.topic, found.partition) == (self._name, message.partition)
-            if isinstance(found, WorkOrder):
-                self._take_order(message, found)
-            else:
-                self._take_verdicts(message, found)
-
-    def _take_order(self, message: ConsumerRecord, found: WorkOrder) -> None:
-        traces = frozenset(_ids(found.traces))
-        place = (message.partition, message.offset)
-        order = Order(*place, found.start, found.stop, found.part, traces)
-        self._orders[message.partition].append(order)
-        for trace in traces:
-            self.traces[trace].orders.append(order)
-
-    def _take_verdicts(self, message: ConsumerRecord, found: VerdictRecord) -> None:
-        rows, place = found.traces, (message.partition, message.offset, found.decided_ms)
-        columns = (
-            _ids(rows), rows.kept.tolist(), found.groups.policy[rows.group].tolist(),
-            found.thresholds.tolist(), rows.spans.tolist(),
-        )  # fmt: skip
-        for trace, kept, policy, threshold, count in zip(*columns, strict=True):
-            verdict = Verdict(*place, kept, found.policies[policy], threshold, count)
-            self.traces[trace].verdicts.append(verdict)
-
     # --- whether it is right
 
     def _check_source(self) -> None:
-        there = {(m.partition, m.offset): m for m in _all(self._topics.source)}
+        there = {(m.partition, m.offset): m for m in every(self._topics.source)}
         for sent in self._topics.sent:
             message = there.pop((sent.partition, sent.offset), None)
             assert message is not None, f"acknowledged, and not there: {sent[:2]}"
@@ -313,7 +187,7 @@ class Reckoning:
         self._each("not from where it says", self._is_misplaced, kept)
 
     def _check_dead(self) -> None:
-        dead = Counter(message.value for message in _all(self._topics.dead))
+        dead = Counter(message.value for message in every(self._topics.dead))
         assert dead == self._poison, f"dead letters: {dead - self._poison} {self._poison - dead}"
         assert set(self._poison.values()) <= {1}
 
@@ -383,16 +257,6 @@ class Reckoning:
         batch = _batch(source)._replace(value=value)
         operator.process(Scanned(batch, wire.scan_traces(value, strict_ids=False)))
         return counts.late_dropped_spans > 0
-
-
-def _all(messages: Messages) -> Iterator[ConsumerRecord]:
-    for partition in sorted(messages):
-        yield from messages[partition]
-
-
-def _ids(rows: Any) -> list[bytes]:
-    halves = zip(rows.trace_id_high.tolist(), rows.trace_id_low.tolist(), strict=True)
-    return [(high << 64 | low).to_bytes(16, "big") for high, low in halves]
 
 
 def _readable(value: bytes) -> list[Span]:

@@ -11,7 +11,7 @@ import random
 import signal
 import sys
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,9 @@ from topologies.runtime.journal import Progress, progress_key
 
 from .chaos_faults import Faults
 from .chaos_kafka import committed, read_committed
+from .chaos_observed import Topics
 from .chaos_processes import Worker, ends, figures
-from .chaos_sampled import Reckoning, Topics
+from .chaos_sampled import Reckoning
 from .chaos_traces import NOISE, Traffic
 
 __all__ = ["BROKER_SETTINGS", "SamplingChaos"]
@@ -159,13 +160,15 @@ class SamplingChaos:
         found = self.reckoning(self.topics)
         try:
             found.check()
-            broker_killed = bool(self._faults.done["broker"])
-            exits = ends(self.everyone, broker_killed=broker_killed)
+            exits = self._ends()
         except AssertionError as error:
             where = f"seed {self._seed}, faults {dict(self._faults.done)}"
             raise AssertionError(f"{where}: {error}") from None
         faults = {"faults": dict(self._faults.done)}
         return {**found.figures, **faults, **figures(self.everyone, exits)}
+
+    def _ends(self) -> Counter[int]:
+        return ends(self.everyone, broker_killed=bool(self._faults.done["broker"]))
 
     # --- what happens
 
@@ -199,6 +202,7 @@ class SamplingChaos:
             waits_for = _unfinished(self.topics)
             if not waits_for:
                 return
+            self._ends()  # what ends by a defect would do so again and again
             assert time.monotonic() < deadline, f"seed {self._seed}: after {SETTLE_S} s {waits_for}"
             await asyncio.sleep(0.5)
 

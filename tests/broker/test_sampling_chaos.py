@@ -1,0 +1,39 @@
+"""Sampling through what can happen to its processes and its broker; see chaos_sampling.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from topologies.localkafka import LocalKafka
+
+from .chaos_sampling import BROKER_SETTINGS, SamplingChaos
+from .chaos_tampering import TAMPERINGS
+
+SEED = 20261124
+SECONDS = 45
+FIRST = ("kill", "set", "freeze", "guest", "broker")
+"""So that each of them happens in so short a time."""
+
+
+@pytest.mark.timeout(240)
+async def test_what_is_kept_is_complete_and_once(tmp_path: Path) -> None:
+    with LocalKafka(tmp_path / "kafka", keep=False, settings=BROKER_SETTINGS) as broker:
+        chaos = SamplingChaos(broker, tmp_path, SEED, first=FIRST)
+        figures = await chaos.run(SECONDS)
+    print(f"seed {SEED}", json.dumps(figures, indent=2))
+    assert figures["faults"].keys() >= set(FIRST)
+    assert figures["traces"] > 1000
+    for what in ("kept traces", "kept traces with late spans", "spans that went astray"):
+        assert figures[what] > 10, what
+    assert figures["unreadable messages"] > 0
+    assert any("assigned: resumed" in cause for cause in figures["recoveries"])
+
+    assert chaos.topics is not None
+    for what, (said, tamper) in TAMPERINGS.items():
+        wrong = chaos.reckoning(tamper(chaos.topics))
+        with pytest.raises(AssertionError, match=said):
+            wrong.check()
+        print(f"would have been found: {what}")
