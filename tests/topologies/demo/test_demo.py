@@ -94,7 +94,7 @@ async def test_without_sampling_all_that_was_sent_arrives(tmp_path):
     config.write_text("sampling: {enabled: false}")
     async with demo(
         "--seconds", "4", "--json", "--rate", "1500", "--config", str(config),
-        "--inject", "load:*@0s+5s",
+        "--inject", "none",
     ) as process:  # fmt: skip
         out, err = await asyncio.wait_for(process.communicate(), 150)
     assert process.returncode == 0, err.decode()
