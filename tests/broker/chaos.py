@@ -38,7 +38,7 @@ def run(
         with LocalKafka(Path(name) / "kafka", keep=False, settings=settings) as broker:
             if kind == "copies":
                 return asyncio.run(Chaos(broker, directory, seed).run(seconds))
-            program = (*BROKEN, broken) if broken else PROGRAM
+            program = (*BROKEN, broken, "run") if broken else PROGRAM
             chaos = SamplingChaos(broker, directory, seed, program=program)
             return asyncio.run(chaos.run(seconds))
 

@@ -17,19 +17,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from aiokafka import ConsumerRecord
+import numpy as np
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from schemas.batches import Batch
 from schemas.config import Sampling
-from schemas.operators import Scanned
 from streams import wire
 from streams.sampling import consistent
-from streams.sampling.counts import SampleCounts
+from streams.sampling.dropped_traces import DroppedTraces
 from streams.sampling.outgoing import REKEYED, source_text
 from streams.sampling.records import VerdictRecord, decode
-from streams.sampling.sample import Sample
 
 from .chaos_observed import Arrival, Observed, Order, Topics, Trace, every
 from .chaos_traces import NOISE, spans
@@ -40,6 +37,10 @@ _ERROR = 2
 """Status of a span that failed."""
 _TOLD = 5
 """Of so many wrong traces it is said what is known."""
+_NEAR_MS = 30_000
+"""A trace is decided, also after a restart, so long after it has come at the latest."""
+_MISTAKEN = 0.001
+"""Share of traces that may be mistaken for dropped ones; see DroppedTraces."""
 
 
 class Reckoning:
@@ -117,6 +118,7 @@ class Reckoning:
         undecided = [name for name, trace in self.traces.items() if not trace.verdicts]
         self.mistaken = [name for name in undecided if self._is_mistaken(self.traces[name])]
         mistaken = {id(self.traces[name]) for name in self.mistaken}
+        assert len(self.mistaken) <= 1 + _MISTAKEN * len(self.traces), "mistaken far too often"
         self._each(
             "not one verdict",
             lambda trace: len(trace.verdicts) != 1 and id(trace) not in mistaken,
@@ -240,23 +242,32 @@ class Reckoning:
         return False
 
     def _is_mistaken(self, trace: Trace) -> bool:
-        """Whether an operator with the same log finds its first message to be of a dropped one."""
+        """Whether the filter of dropped traces errs about it, at some time of its life.
+
+        While it came, or when it was replayed: then there were later ones in the filter, too.
+        """
         if not trace.arrivals:
             return False
-        first, counts = self._at_home(trace)[0], SampleCounts()
-        operator = Sample(
-            self._settings, source=self._name, decisions="", partition=first.partition,
-            partitions=self._partitions, counts=counts,
-        )  # fmt: skip
+        first = self._at_home(trace)[0]
+        low, high = (int.from_bytes(first.span.trace_id[a : a + 8], "big") for a in (8, 0))
+        ids = np.array([high], np.uint64), np.array([low], np.uint64)
         source = next(m for m in self._topics.source[first.partition] if m.offset == first.offset)
+        dropped = DroppedTraces(
+            self._settings.dropped_max, round(self._settings.decision_memory * 1000)
+        )
+        errs = False
         for message in self._topics.decisions[first.partition]:
             record = decode(message.value)
-            if isinstance(record, VerdictRecord) and record.decided_ms <= source.timestamp:
-                operator.recall(_batch(message))
-        value = _only(source.value, first.span)
-        batch = _batch(source)._replace(value=value)
-        operator.process(Scanned(batch, wire.scan_traces(value, strict_ids=False)))
-        return counts.late_dropped_spans > 0
+            if not isinstance(record, VerdictRecord):
+                continue
+            if record.decided_ms > source.timestamp and (
+                errs or record.decided_ms > source.timestamp + _NEAR_MS
+            ):
+                break
+            rows, gone = record.traces, ~record.traces.kept
+            dropped.add(rows.trace_id_high[gone], rows.trace_id_low[gone], record.decided_ms)
+            errs = bool(dropped.contains(*ids)[0])
+        return errs
 
 
 def _readable(value: bytes) -> list[Span]:
@@ -294,17 +305,3 @@ def _is_told_wrongly(trace: Trace) -> bool:
     known = threshold != consistent.UNKNOWN
     state = f"ot=th:{consistent.encode(threshold)}" if known else ""
     return {each.span.trace_state for each in trace.delivered} != {state}
-
-
-def _only(value: bytes, span: Span) -> bytes:
-    """A request with just this trace's spans of a message."""
-    scan = wire.scan_traces(value, strict_ids=False)
-    low = int.from_bytes(span.trace_id[8:], "big")
-    return wire.select(value, scan, scan.trace_id_low == low)
-
-
-def _batch(message: ConsumerRecord) -> Batch:
-    return Batch(
-        message.topic, message.partition, message.offset, message.timestamp, message.key,
-        message.value, tuple(message.headers),
-    )  # fmt: skip

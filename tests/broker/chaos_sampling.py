@@ -204,7 +204,7 @@ class SamplingChaos:
                 return
             self._ends()  # what ends by a defect would do so again and again
             assert time.monotonic() < deadline, f"seed {self._seed}: after {SETTLE_S} s {waits_for}"
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(2)  # to read it all takes a processor from the workers
 
     async def _read(self) -> Topics:
         names = self.config.topics.names
