@@ -19,7 +19,7 @@ from topologies.localkafka.probe import free_ports
 
 __all__ = ["Worker", "ends", "figures"]
 
-_RECOVERED = re.compile(r"recovered in [\d.]+ s \(([^)]*)\): (\w+(?: \w+)?)")
+_RECOVERED = re.compile(r"recovered in [\d.]+ s \(([^)]*)\): (first start|\w+)")
 _TOLD = 12
 """Lines before an unusual end that say why."""
 

@@ -150,7 +150,7 @@ def _cases() -> Iterator[tuple[str, str, Callable[[Topics], Topics]]]:
     yield "what was dropped", "passed on and not kept|span twice", _dropped_ones_too
     yield (
         "a trace that nobody sent",
-        "not one verdict",
+        "not at home once",
         output(lambda record: _edited(record, _of_another)),
     )
     yield (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,10 @@ FIRST = ("kill", "set", "freeze", "guest", "broker")
 
 
 @pytest.mark.timeout(240)
-async def test_what_is_kept_is_complete_and_once(tmp_path: Path) -> None:
+async def test_what_is_kept_is_complete_and_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, "aiokafka")  # a broker that is killed is meant
     with LocalKafka(tmp_path / "kafka", keep=False, settings=BROKER_SETTINGS) as broker:
         chaos = SamplingChaos(broker, tmp_path, SEED, first=FIRST)
         figures = await chaos.run(SECONDS)
@@ -29,7 +33,7 @@ async def test_what_is_kept_is_complete_and_once(tmp_path: Path) -> None:
     for what in ("kept traces", "kept traces with late spans", "spans that went astray"):
         assert figures[what] > 10, what
     assert figures["unreadable messages"] > 0
-    assert any("assigned: resumed" in cause for cause in figures["recoveries"])
+    assert figures["recoveries"]["assigned: resumed"] > 5
 
     assert chaos.topics is not None
     for what, (said, tamper) in TAMPERINGS.items():
