@@ -14,12 +14,10 @@ from numpy.typing import ArrayLike
 
 from schemas.records import Value
 
-__all__ = [
-    "LATENCY_BOUNDS_MS", "OTHER", "EmitCounts", "Histogram", "KeyCounts", "SampleCounts", "State",
-]  # fmt: skip
+from .key_counts import KeyCounts
 
-OTHER = "(other)"
-"""What keys beyond the bound are counted as."""
+__all__ = ["LATENCY_BOUNDS_MS", "EmitCounts", "Histogram", "SampleCounts", "State"]
+
 LATENCY_BOUNDS_MS = (
     100, 250, 500, 1_000, 2_000, 3_000, 5_000, 7_500, 10_000, 12_500, 15_000, 20_000, 30_000,
     60_000, 120_000, 300_000,
@@ -42,16 +40,6 @@ class Histogram:
         found = np.bincount(np.searchsorted(self.bounds, array), minlength=len(self.buckets))
         for bucket, count in enumerate(found.tolist()):
             self.buckets[bucket] += count
-
-
-@dataclass(slots=True)
-class KeyCounts:
-    """Of one sampling key."""
-
-    kept: int = 0
-    dropped: int = 0
-    represented: float = 0.0
-    """Sum of the adjusted counts of what was kept: an estimate of ``kept + dropped``."""
 
 
 @dataclass(slots=True)
@@ -82,8 +70,8 @@ class SampleCounts:
     kept_bytes: Counter[str] = field(default_factory=Counter)
     dropped_traces: Counter[str] = field(default_factory=Counter)
     dropped_spans: Counter[str] = field(default_factory=Counter)
-    keys: dict[str, KeyCounts] = field(default_factory=dict)
-    """Traces by sampling key; ``OTHER`` for those beyond ``keys_max``."""
+    keys: KeyCounts = field(init=False)
+    """Traces by sampling key."""
     late_kept_spans: int = 0
     """Of traces that had been kept: they follow."""
     late_dropped_spans: int = 0
@@ -126,14 +114,8 @@ class SampleCounts:
     adjusted: dict[str, Value] = field(default_factory=dict)
     """What is set at run time, by name; None: as configured."""
 
-    def of_key(self, text: str) -> KeyCounts:
-        """The counts of a key."""
-        found = self.keys.get(text)
-        if found is None:
-            if len(self.keys) >= self.keys_max:
-                text = OTHER
-            found = self.keys.setdefault(text, KeyCounts())
-        return found
+    def __post_init__(self) -> None:
+        self.keys = KeyCounts(self.keys_max)
 
 
 @dataclass(slots=True)

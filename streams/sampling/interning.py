@@ -84,6 +84,14 @@ class Interned:
         """Text of a hash: the hash as 16 hex digits if it is not known, '' for 0."""
         return self._texts.get(hashed, f"{hashed:016x}") if hashed else ""
 
+    def texts(self, hashes: NDArray[np.uint64]) -> list[str]:
+        """``text`` of each."""
+        known = self._texts.get
+        return [
+            found if (found := known(hashed)) is not None else self.text(hashed)
+            for hashed in hashes.tolist()
+        ]
+
     def items(self) -> Iterator[tuple[int, str]]:
         """All hashes and their texts, by hash."""
         return iter(sorted(self._texts.items()))

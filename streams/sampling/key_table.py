@@ -89,9 +89,7 @@ class KeyTable:
         least = self._count + wanted - self._most
         count = min(self._count - in_use, max(least, self._most // _FORGET_SHARE))
         seen = self._seen[: self._count].copy()
-        oldest = np.lexsort((self.keys, seen))[:count]
-        keep = np.ones(self._count, np.bool_)
-        keep[oldest] = False
+        keep = _newest(seen, self.keys, count)
         keep |= seen == now_ms
         self.forgotten += self._count - int(keep.sum())
         self._keep(np.flatnonzero(keep))
@@ -140,3 +138,16 @@ class KeyTable:
         self._count = count
         self._index[:] = EMPTY
         fill(self._keys, 0, count, self._index)
+
+
+def _newest(seen: NDArray[np.int64], keys: NDArray[np.uint64], count: int) -> NDArray[np.bool_]:
+    """Which rows are not among the ``count`` seen longest ago, of equal times the least keys."""
+    if count <= 0:
+        return np.ones(len(seen), np.bool_)
+    last = np.partition(seen, count - 1)[count - 1]
+    keep: NDArray[np.bool_] = seen >= last
+    tied = np.flatnonzero(seen == last)
+    # Some of these go: without sorting the others.
+    among = count - (len(seen) - int(keep.sum()))
+    keep[tied[np.argpartition(keys[tied], among - 1)[:among]]] = False
+    return keep

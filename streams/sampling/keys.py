@@ -34,20 +34,35 @@ class SamplingKey:
                 result = mixed(result, self._column(traces, field))
         return result
 
-    def text(self, traces: Traces, row: int, texts: Interned) -> str:
-        """A trace's key for a person to read, such as ``service=cart operation=GET /cart``.
+    def texts(
+        self,
+        traces: Traces,
+        first: NDArray[np.int64],
+        texts: Interned,
+        groups: NDArray[np.intp],
+    ) -> list[str]:
+        """Keys for a person to read, such as ``service=cart operation=GET /cart``.
 
         Without the tenant where there is none.
+
+        Args:
+            traces: of a step.
+            first: a trace of each group.
+            texts: readable parts.
+            groups: those that are wanted.
         """
-        words = []
-        for field in self.fields:
+        rows = first[groups]
+        tenants = texts.texts(traces.tenant[rows])
+        blank = " " if len(self.fields) > 1 else ""
+        columns = [[f"tenant={tenant}{blank}" if tenant else "" for tenant in tenants]]
+        for field in self.fields[1:]:
+            column = self._column(traces, field)[rows]
             if field == "status":
-                value = "error" if traces.errors[row] else "ok"
+                columns.append(["error" if failed else "ok" for failed in column.tolist()])
             else:
-                value = texts.text(int(self._column(traces, field)[row]))
-            if value or field != "tenant":
-                words.append(f"{field}={value}")
-        return " ".join(words)
+                columns.append(texts.texts(column))
+        form = "%s" + " ".join(f"{field.replace('%', '%%')}=%s" for field in self.fields[1:])
+        return [form % words for words in zip(*columns, strict=True)]
 
     def _column(self, traces: Traces, field: str) -> NDArray[np.uint64]:
         if field == "status":

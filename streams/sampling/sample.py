@@ -21,6 +21,7 @@ nothing is decided until the source is replayed. What is not as it should be has
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -44,7 +45,7 @@ from .outgoing import REKEYED, DeadLetter
 from .partitions import PartitionCounts
 from .records import VerdictRecord, WorkOrder, decode
 from .tally import Tally
-from .verdicts import KeyTexts, VerdictRecords
+from .verdicts import VerdictRecords
 
 __all__ = ["Sample"]
 
@@ -91,7 +92,7 @@ class Sample:
         self._partitioner: wire.Partitioner = partitioner
         self._dead_letter = dead_letter
         texts = Interned(_TEXTS * settings.keys_max)
-        key = SamplingKey(settings.key)
+        self._key = SamplingKey(settings.key)
         self._texts = texts
         self._facts = Facts(settings, texts)
         self._decider = Decider(settings, partitions)
@@ -107,9 +108,8 @@ class Sample:
             root_wait_ms=round(settings.root_wait * 1000),
             decision_interval_ms=round(settings.decision_interval * 1000),
         )
-        self._key_texts = KeyTexts(key, texts, settings.keys_max)
         self._records = VerdictRecords(
-            source, partition, self._decider.policies, key.fields, settings.order_max
+            source, partition, self._decider.policies, self._key.fields, settings.order_max
         )
         self._now_ms = 0
         """The greatest time of a batch."""
@@ -245,7 +245,7 @@ class Sample:
 
     def _step(self, traces: Traces, now_ms: int) -> list[Record]:
         step = self._decider.decide(traces, now_ms)
-        texts = self._key_texts.of(step.groups, traces)
+        texts = partial(self._key.texts, traces, step.groups.first, self._texts)
         self._tally.step(step, traces, texts, self._decider.policies)
         records = []
         for record, rows, value in self._records.make(step, traces, texts):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from . import consistent
 from .columns import Traces
 from .counts import SampleCounts
+from .key_counts import Texts
 from .open_traces import Absorbed
 from .step import Step
 
@@ -34,10 +33,8 @@ class Tally:
         counts.wrong_partition_spans += absorbed.misplaced
         counts.invalid_spans += absorbed.invalid
 
-    def step(
-        self, step: Step, traces: Traces, texts: Sequence[str], policies: tuple[str, ...]
-    ) -> None:
-        """A decision step; ``texts``: the groups' keys."""
+    def step(self, step: Step, traces: Traces, texts: Texts, policies: tuple[str, ...]) -> None:
+        """A decision step."""
         counts, groups, verdicts = self.counts, step.groups, step.verdicts
         kept, group = verdicts.kept, verdicts.group
         policy = groups.policy[group]
@@ -55,18 +52,10 @@ class Tally:
                     counter[name] += round(value)
         adjusted = np.where(kept, consistent.adjusted_count(verdicts.threshold), 0.0)
         size = len(groups.policy)
-        by_group = zip(
-            texts,
-            _sums(group[kept], None, size).tolist(),
-            _sums(group, None, size).tolist(),
-            _sums(group, np.nan_to_num(adjusted, nan=1.0), size).tolist(),
-            strict=True,
-        )
-        for text, kept_here, all_here, represented in by_group:
-            of_key = counts.of_key(text)
-            of_key.kept += round(kept_here)
-            of_key.dropped += round(all_here - kept_here)
-            of_key.represented += represented
+        kept_here = _sums(group[kept], None, size)
+        dropped_here = _sums(group, None, size) - kept_here
+        represented = _sums(group, np.nan_to_num(adjusted, nan=1.0), size)
+        counts.keys.add(groups.key, kept_here, dropped_here, represented, texts)
         counts.early_traces += int(np.count_nonzero(traces.early))
         self._times(traces, step.now_ms)
 

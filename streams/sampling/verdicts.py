@@ -2,53 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.records.sampling import EARLY, ERROR, KEPT
 
 from .columns import Traces
-from .interning import Interned
-from .keys import SamplingKey
+from .grouping import distinct
+from .key_counts import Texts
 from .records import DecidedGroups, DecidedTraces, Raised, VerdictRecord
 from .step import Groups, Step, durations_ms
 
-__all__ = ["KeyTexts", "VerdictRecords"]
+__all__ = ["VerdictRecords"]
 
 _ROW_BYTES = 36
 """Of a trace, about."""
 _TEXT_SHARE = 8
 """One of so many bytes of a record may be readable keys."""
-
-
-class KeyTexts:
-    """Readable sampling keys, each made once.
-
-    Args:
-        key: what they consist of.
-        texts: readable parts.
-        most: keys that are held; beyond it all are made again.
-    """
-
-    def __init__(self, key: SamplingKey, texts: Interned, most: int) -> None:
-        self._key = key
-        self._texts = texts
-        self._most = most
-        self._made: dict[int, str] = {}
-
-    def of(self, groups: Groups, traces: Traces) -> list[str]:
-        """Of each group."""
-        made, found = self._made, []
-        for key, first in zip(groups.key.tolist(), groups.first.tolist(), strict=True):
-            text = made.get(key)
-            if text is None:
-                if len(made) >= self._most:
-                    made.clear()
-                text = made[key] = self._key.text(traces, first, self._texts)
-            found.append(text)
-        return found
+_TEXTS_MAX = 1000
+"""Keys that a record spells out; ``explain`` finds others in other records, or says the hash."""
 
 
 class VerdictRecords:
@@ -77,12 +49,9 @@ class VerdictRecords:
         self._max_bytes = max_bytes
 
     def make(
-        self, step: Step, traces: Traces, texts: Sequence[str]
+        self, step: Step, traces: Traces, texts: Texts
     ) -> list[tuple[VerdictRecord, slice, bytes]]:
-        """Records of a step, each with the rows of the traces that it is about, and encoded.
-
-        ``texts``: the groups' readable keys.
-        """
+        """Records of a step, each with the rows of the traces that it is about, and encoded."""
         size = len(traces.trace_id_low)
         parts = max(1, -(-size * _ROW_BYTES // self._max_bytes))
         while True:
@@ -103,20 +72,20 @@ class VerdictRecords:
         self,
         step: Step,
         traces: Traces,
-        texts: Sequence[str],
+        texts: Texts,
         rows: slice,
         part: tuple[int, int],
     ) -> VerdictRecord:
         verdicts = step.verdicts
-        chosen, inverse = np.unique(verdicts.group[rows], return_inverse=True)
-        group = inverse.astype(np.int32)
+        group = verdicts.group[rows]
+        chosen = np.flatnonzero(np.bincount(group, minlength=len(step.groups.policy)))
+        place = np.empty(len(step.groups.policy), np.int32)
+        place[chosen] = np.arange(len(chosen))
+        group = place[group]
         groups, key_text = self._groups(step.groups, texts, chosen)
         kept = verdicts.kept[rows]
         flags = kept * KEPT + traces.early[rows] * EARLY + (traces.errors[rows] > 0) * ERROR
-        operations = traces.root_operation[rows]
-        roots, root = np.unique(operations, return_inverse=True)
-        if len(roots) and roots[0] == 0:
-            roots, root = roots[1:], root - 1
+        roots, root = _numbered(traces.root_operation[rows])
         raised = np.flatnonzero(kept & (verdicts.threshold[rows] != groups.threshold[group]))
         return VerdictRecord(
             topic=self._topic,
@@ -126,7 +95,7 @@ class VerdictRecords:
             traces=DecidedTraces(
                 traces.trace_id_high[rows], traces.trace_id_low[rows], group,
                 flags.astype(np.uint8), durations_ms(traces)[rows], traces.spans[rows],
-                traces.bytes[rows], root.astype(np.int32), traces.root_lag_ms[rows],
+                traces.bytes[rows], root, traces.root_lag_ms[rows],
             ),
             groups=groups,
             roots=roots,
@@ -139,24 +108,30 @@ class VerdictRecords:
         )  # fmt: skip
 
     def _groups(
-        self, groups: Groups, texts: Sequence[str], chosen: NDArray[np.int32]
+        self, groups: Groups, texts: Texts, chosen: NDArray[np.intp]
     ) -> tuple[DecidedGroups, bytes]:
         """Some groups; each key is spelled out once, as long as there is room."""
-        room = self._max_bytes // _TEXT_SHARE
-        spelled: set[int] = set()
-        parts: list[bytes] = []
-        stops, stop = np.empty(len(chosen), np.int32), 0
         keys = groups.key[chosen]
-        for at, (index, key) in enumerate(zip(chosen.tolist(), keys.tolist(), strict=True)):
-            if key not in spelled:
-                data = texts[index].encode()
-                if stop + len(data) <= room:
-                    spelled.add(key)
-                    parts.append(data)
-                    stop += len(data)
-            stops[at] = stop
+        first = distinct(keys)[1][:_TEXTS_MAX]
+        parts = [text.encode() for text in texts(chosen[first])]
+        sizes = np.array([len(part) for part in parts], np.int32)
+        room = self._max_bytes // _TEXT_SHARE
+        fitting = int(np.searchsorted(np.cumsum(sizes), room, "right"))
+        stops = np.zeros(len(chosen), np.int32)
+        stops[first[:fitting]] = sizes[:fitting]
         columns = DecidedGroups(
             groups.policy[chosen], keys, groups.share[chosen], groups.threshold[chosen],
-            groups.probability[chosen], stops,
+            groups.probability[chosen], np.cumsum(stops, dtype=np.int32),
         )  # fmt: skip
-        return columns, b"".join(parts)
+        return columns, b"".join(parts[:fitting])
+
+
+def _numbered(operations: NDArray[np.uint64]) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:
+    """Hashes other than 0, ascending, and for each row which of them it has; -1: none."""
+    which, first = distinct(operations)
+    found = operations[first]
+    order = np.argsort(found)
+    place = np.empty(len(order), np.int32)
+    none = int((found == 0).any())
+    place[order] = np.arange(len(order)) - none
+    return found[order][none:], place[which]

@@ -106,7 +106,7 @@ class SampleMetrics(Collector):
             for verdict, attribute in zip(_VERDICTS, attributes, strict=True):
                 family.add_metric((verdict,), getattr(counts, attribute))
             yield family
-        yield self._keys()
+        yield from self._keys()
         yield from self._rates()
         yield from self._partitions()
         yield _seconds(
@@ -115,16 +115,23 @@ class SampleMetrics(Collector):
             counts.end_to_decision_ms,
         )
 
-    def _keys(self) -> Metric:
-        family = CounterMetricFamily(
+    def _keys(self) -> Iterator[Metric]:
+        decided = CounterMetricFamily(
             f"{_PREFIX}key_traces",
             "Traces decided, by sampling key; (other): all beyond telemetry.sampling_keys_max.",
             labels=("key", "verdict"),
         )
-        for key, of_key in list(self._counts.keys.items()):
-            family.add_metric((key, "kept"), of_key.kept)
-            family.add_metric((key, "dropped"), of_key.dropped)
-        return family
+        estimated = CounterMetricFamily(
+            f"{_PREFIX}key_estimated_traces",
+            "How many traces who sees only the kept ones would say that there were, by sampling "
+            "key: the sum of their adjusted counts, 1 where that is not known.",
+            labels=("key",),
+        )
+        for key, of_key in self._counts.keys.items():
+            decided.add_metric((key, "kept"), of_key.kept)
+            decided.add_metric((key, "dropped"), of_key.dropped)
+            estimated.add_metric((key,), of_key.represented)
+        yield from (decided, estimated)
 
     def _rates(self) -> Iterator[Metric]:
         labels = ("policy", "unit")

@@ -68,12 +68,16 @@ def test_a_key_can_be_read_as_far_as_its_texts_are_known() -> None:
     key = SamplingKey(("service", "operation", "status", "resource.zone"))
     traces = some_traces(2, operation=[8, 255], errors=[1, 0], extra=[[9, 0]], tenant=[0, 9])
     assert key.fields == ("tenant", "service", "operation", "status", "resource.zone")
-    assert key.text(traces, 0, texts) == (
-        "service=cart operation=GET /cart status=error resource.zone=eu"
-    )
-    assert key.text(traces, 1, texts) == (
-        "tenant=eu service=cart operation=00000000000000ff status=ok resource.zone="
-    )
+    first = np.array([1, 0])
+    assert key.texts(traces, first, texts, np.array([1, 0])) == [
+        "service=cart operation=GET /cart status=error resource.zone=eu",
+        "tenant=eu service=cart operation=00000000000000ff status=ok resource.zone=",
+    ]
+    assert key.texts(traces, first, texts, np.array([], np.int64)) == []
+    only_tenant = SamplingKey(()).texts(traces, first, texts, np.array([0, 1]))
+    assert only_tenant == ["tenant=eu", ""]
+    percent = SamplingKey(("service", "span.a%sb"))
+    assert percent.texts(traces, first, texts, np.array([1])) == ["service=cart span.a%sb=eu"]
 
 
 PROBABILITIES = st.floats(0.001, 1)

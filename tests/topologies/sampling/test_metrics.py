@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.config import Sampling
 from schemas.config.load import load
 from schemas.signals import Signal
-from streams.sampling.counts import OTHER, EmitCounts, SampleCounts, State
+from streams.sampling.counts import EmitCounts, SampleCounts, State
+from streams.sampling.key_counts import OTHER
 from tests.streams.sampling.test_explain import order
 from topologies.sampling import Concerns, EmitMetrics, SampleMetrics, Targets
 from topologies.sampling.concerns import CONCERN_S
@@ -75,12 +77,19 @@ def test_keys_are_bounded_and_what_is_beyond_is_counted_together() -> None:
     registry, counts = CollectorRegistry(), SampleCounts(keys_max=2)
     SampleMetrics(registry, counts)
     for n in range(50):
-        counts.of_key(f'service="{n}"\nx').kept += 1
-        counts.of_key(f"service={n % 2}").dropped += 1
+        hashes = np.array([n + 10, n % 2 + 1], np.uint64)
+        names = [f'service="{n}"\nx', f"service={n % 2}"]
+        kept, dropped, represented = np.array([[1, 0], [0, 1], [2.5, 0]])
+        counts.keys.add(
+            hashes, kept, dropped, represented, lambda at, names=names: [names[i] for i in at]
+        )
     keys = {k: v for k, v in samples(registry).items() if "_key_traces_" in k[0]}
     assert len(keys) <= 2 * 3
     assert sum(keys.values()) == 100
     assert keys["otlp_streams_sampling_key_traces_total", OTHER, "kept"] > 0
+    estimated = {k: v for k, v in samples(registry).items() if "_key_estimated_" in k[0]}
+    assert len(estimated) <= 3
+    assert sum(estimated.values()) == 50 * 2.5
 
 
 def test_targets_are_what_is_set_and_what_counts_against_them() -> None:
