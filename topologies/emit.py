@@ -5,11 +5,10 @@ sampling.decisions, and ranges of otlp_spans that its work orders name  ->  otlp
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from schemas.batches import Batch, Record
@@ -23,7 +22,7 @@ from streams.sampling.records import VerdictRecord, WorkOrder, decode
 from topologies.runtime import SourceRange, Stage, serve
 from topologies.runtime.deadletter import dead_letter, without_value
 from topologies.sampling import Concerns, EmitMetrics
-from topologies.sampling.warming import warm_up_emit
+from topologies.sampling.warming import warm_up_emit, warmed
 
 __all__ = ["run", "stage"]
 
@@ -38,11 +37,8 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
     counts = EmitCounts()
     metrics = EmitMetrics(registry, counts)
 
-    def scan(_topic: str, value: bytes) -> VerdictRecord | WorkOrder:
-        record = decode(value)
-        if isinstance(record, WorkOrder):
-            metrics.taken(record, time.time_ns() // 1_000_000)
-        return record
+    def taken(order: WorkOrder, root_ends_ns: NDArray[np.uint64]) -> None:
+        metrics.taken(order, root_ends_ns, time.time_ns() // 1_000_000)
 
     def give_up(batch: Batch, error: PermanentError) -> Record:
         record = dead_letter(names.deadletter, "emit", batch, error, time.time_ns())
@@ -55,24 +51,20 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
             partitioner=config.ingest.partitioner,
             counts=counts,
             dead_letter=give_up,
+            taken=taken,
         )
         return (operator,)
-
-    @asynccontextmanager
-    async def warm() -> AsyncIterator[None]:
-        await asyncio.to_thread(warm_up_emit, config)
-        yield
 
     return Stage(
         name="emit",
         topics=(names.decisions,),
         operators=operators,
-        scan=scan,
+        scan=lambda _topic, value: decode(value),
         reads=_range,
+        reads_topics=(names.spans,),
         reads_max_bytes=max(READS_MIN_BYTES, 4 * config.sampling.order_source_max),
-        # It reads spans rather than writes any: they must be there, with as many partitions.
-        outputs=(names.spans_out, names.spans),
-        lifespan=warm,
+        outputs=(names.spans_out,),
+        lifespan=lambda: warmed(warm_up_emit, config),
         warnings=Concerns(counts, names.spans),
     )
 

@@ -5,11 +5,8 @@ otlp_spans  ->  sampling.decisions; spans on the wrong partition go back to otlp
 
 from __future__ import annotations
 
-import asyncio
 import time
 import weakref
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry
 
@@ -24,7 +21,7 @@ from streams.sampling.sample import Sample
 from topologies.runtime import Stage, serve
 from topologies.runtime.deadletter import dead_letter
 from topologies.sampling import Concerns, SampleMetrics, Targets
-from topologies.sampling.warming import warm_up_sample
+from topologies.sampling.warming import warm_up_sample, warmed
 
 __all__ = ["run", "stage"]
 
@@ -52,11 +49,6 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
         weakref.finalize(operator, _forget, counts, partition, counts.partitions[partition])
         return (operator,)
 
-    @asynccontextmanager
-    async def warm() -> AsyncIterator[None]:
-        await asyncio.to_thread(warm_up_sample, config)
-        yield
-
     return Stage(
         name="sample",
         topics=(names.spans,),
@@ -64,7 +56,7 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
         # A wrong id is one span's fault: it does not make the rest of a batch unreadable.
         scan=lambda _topic, value: wire.scan_traces(value, strict_ids=False),
         outputs=(names.decisions,),
-        lifespan=warm,
+        lifespan=lambda: warmed(warm_up_sample, config),
         warnings=Concerns(counts, names.spans),
     )
 

@@ -137,3 +137,5 @@ class EmitCounts:
     """Of the source, that are no telemetry: ``sample`` has sent them to the dead letters."""
     oversized_spans: int = 0
     """Larger than a record may be."""
+    shortened_states: int = 0
+    """Spans whose tracestate lost its last members: there was no room for what sampling says."""

@@ -10,13 +10,15 @@ a rule:
   (``unreadable_messages``) and passed over
 - a span larger than a record may be: counted (``oversized_spans``), a dead letter says where it
   lies; everything else is sent
+- a tracestate that would become longer than the specifications allow: its last members go, counted
+  (``shortened_states``)
 - spans without valid ids, or of traces that are not listed: not sent; nor are spans that ``sample``
   has sent to their partition, should their trace be listed here as well
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +51,8 @@ class Emit:
         partitioner: how ingest chooses partitions.
         counts: what it counts.
         dead_letter: for spans that fit no record; without it they are only counted.
+        taken: told of each order that was carried out, and when the root spans that are sent on
+            for it ended (Unix nanoseconds): whoever has a clock knows how long that took.
     """
 
     name = "emit"
@@ -64,12 +68,14 @@ class Emit:
         partitioner: wire.Partitioner = "fnv1a",
         counts: EmitCounts | None = None,
         dead_letter: DeadLetter | None = None,
+        taken: Callable[[WorkOrder, NDArray[np.uint64]], None] | None = None,
     ) -> None:
         self._output = output
         self._max_bytes = max_bytes
         self._partitioner: wire.Partitioner = partitioner
         self._counts = EmitCounts() if counts is None else counts
         self._dead_letter = dead_letter
+        self._taken = taken
 
     def process(self, scanned: Scanned) -> Outcome:
         """Carry out a work order; its ``scan`` is that of ``records.decode``. Verdicts pass by.
@@ -79,14 +85,21 @@ class Emit:
         order = scanned.scan
         if scanned.replayed or not isinstance(order, WorkOrder):
             return Outcome()
+        records: Sequence[Record] = ()
+        ends = [np.empty(0, np.uint64)]
+        if len(order.traces.policy):
+            if scanned.source is None:
+                raise ValueError(f"a work order at {scanned.batch.offset} without its source")
+            records = self._records(order, scanned.source, scanned.batch.partition, ends)
         self._counts.orders += 1
-        if not len(order.traces.policy):
-            return Outcome()
-        if scanned.source is None:
-            raise ValueError(f"a work order at {scanned.batch.offset} without its source")
-        return Outcome(self._records(order, scanned.source, scanned.batch.partition))
+        if self._taken is not None:
+            self._taken(order, np.concatenate(ends))
+        return Outcome(records)
 
-    def _records(self, order: WorkOrder, source: Source, partition: int) -> list[Record]:
+    def _records(
+        self, order: WorkOrder, source: Source, partition: int, ends: list[NDArray[np.uint64]]
+    ) -> list[Record]:
+        """What is sent on for an order; ``ends`` gets when its root spans ended."""
         counts = self._counts
         counts.removed_offsets += source.removed
         listed = Listed(order.traces, len(order.policies))
@@ -103,11 +116,14 @@ class Emit:
                 continue
             counts.source_spans += scan.items
             found = listed.find(scan, self._among(order, batch, scan))
+            roots = found.keep & (scan.parent_span_id == 0) & (scan.end_time > 0)
+            ends.append(scan.end_time[roots])
             headers = without_origin(batch.headers)
             join = joins.get(headers)
             if join is None:
                 join = joins[headers] = self._join(headers, where, partition)
             made = wire.sampled(batch.value, scan, found.keep, found.threshold, join.max_bytes)
+            counts.shortened_states += made.shortened
             for piece in made.pieces:
                 records += join.add(piece)
             for oversized in made.oversized:

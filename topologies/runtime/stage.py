@@ -76,6 +76,8 @@ class Stage:
     reads: Callable[[Any], SourceRange | None] | None = None
     """From the scan of a batch to the range that is read for it (``Scanned.source``); None: no
     batch names one, or this one does not. At most two are in memory at once in a process."""
+    reads_topics: tuple[str, ...] = ()
+    """Topics of these ranges; they must exist."""
     reads_max_bytes: int = 64 << 20
     """Values of a range are at most so large in memory; a batch that names more is poison."""
     merge_outputs: bool = False

@@ -166,7 +166,7 @@ class Worker:
         names = config.topics.names
         needed = {names.deadletter, names.control, names.audit, *self._outputs}
         for stage in self._stages:
-            needed.update(stage.topics, stage.outputs)
+            needed.update(stage.topics, stage.reads_topics, stage.outputs)
         known = {spec.name: spec for spec in topic_specs(config)}
         for stage in self._stages:
             if stage.operators is not None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -63,6 +65,7 @@ _BY_VERDICT = (
 )  # fmt: skip
 """Attributes for kept and dropped, metric, help."""
 _VERDICTS = ("kept", "dropped")
+_DAY_MS = 86_400_000
 _EMIT = (
     ("orders", "emit_orders", "Work orders done."),
     ("source_messages", "emit_source_messages", "Messages with spans read a second time."),
@@ -75,6 +78,8 @@ _EMIT = (
     ("unreadable_messages", "unreadable_messages",
      "Messages that are no telemetry, passed over: they are dead letters of sample."),
     ("oversized_spans", "oversized_spans", "Kept spans larger than a message may be; left out."),
+    ("shortened_states", "shortened_tracestates",
+     "Kept spans whose tracestate lost its last members: 32 of them, or 256 characters, are most."),
 )  # fmt: skip
 """Attribute of EmitCounts, metric, help."""
 
@@ -180,11 +185,17 @@ class EmitMetrics(Collector):
     def __init__(self, registry: CollectorRegistry, counts: EmitCounts | None = None) -> None:
         self._counts = EmitCounts() if counts is None else counts
         self._delay_ms = Histogram(LATENCY_BOUNDS_MS)
+        self._root_ms = Histogram(LATENCY_BOUNDS_MS)
+        self._skewed_roots = 0
         registry.register(self)
 
-    def taken(self, order: WorkOrder, now_ms: int) -> None:
-        """An order's turn has come, by this machine's clock."""
+    def taken(self, order: WorkOrder, root_ends_ns: NDArray[np.uint64], now_ms: int) -> None:
+        """An order is carried out, with root spans that ended then; by this machine's clock."""
         self._delay_ms.observe([max(now_ms - order.time_ms, 0)])
+        took_ms = now_ms - root_ends_ns / 1e6
+        sane_ms = np.clip(took_ms, 0, _DAY_MS)
+        self._skewed_roots += int(np.count_nonzero(sane_ms != took_ms))
+        self._root_ms.observe(sane_ms)
 
     def collect(self) -> Iterator[Metric]:
         """Everything, family by family."""
@@ -200,6 +211,17 @@ class EmitMetrics(Collector):
             "From the arrival of the newest message that a work order is about to its turn; "
             "what is sent follows within runtime.commit_interval.",
             self._delay_ms,
+        )
+        yield _seconds(
+            "root_end_to_emit_seconds",
+            "From the end of a kept trace's root span to its work order's turn: 0 where that is "
+            "in the future, and no more than a day.",
+            self._root_ms,
+        )
+        yield CounterMetricFamily(
+            f"{_PREFIX}skewed_roots",
+            "Root spans that are sent on before their end or a day after: clocks are off.",
+            value=self._skewed_roots,
         )
 
 

@@ -24,7 +24,7 @@ from streams.sampling.outgoing import REKEYED, SOURCE
 from streams.sampling.records import OrderedTraces, WorkOrder
 from tests.strategies import requests
 from tests.streams.sampling.test_records import VERDICTS
-from tests.streams.sampling.traffic import Told, request, spans_of, trace_id
+from tests.streams.sampling.traffic import START_MS, Told, request, spans_of, trace_id
 
 HALF = consistent.threshold(0.5)
 
@@ -65,7 +65,11 @@ class Carried:
             self.letters.append((batch, error))
             return Record("letters", b"")
 
-        emit = Emit(output="out", max_bytes=max_bytes, counts=self.counts, dead_letter=letter)
+        self.taken: list[tuple[WorkOrder, list[int]]] = []
+        emit = Emit(
+            output="out", max_bytes=max_bytes, counts=self.counts, dead_letter=letter,
+            taken=lambda order, ends: self.taken.append((order, ends.tolist())),
+        )  # fmt: skip
         decision = Batch("decisions", 3, 7, 0, None, work.encode(), ())
         outcome = emit.process(Scanned(decision, work, source=Source(removed, batches)))
         assert outcome.replay_from is None
@@ -100,6 +104,37 @@ def test_spans_of_listed_traces_are_sent_with_their_threshold() -> None:
     assert done.counts.spans == {"rest": 3}
     assert (done.counts.source_messages, done.counts.source_spans) == (2, 5)
     assert (done.counts.records, done.counts.bytes) == (1, len(record.value))
+
+
+def test_ends_of_kept_root_spans_are_told_once_an_order() -> None:
+    def ended(*traces: int, took_ms: int = 10, parent: int = 0, start_ms: int = START_MS) -> bytes:
+        told = (Told(trace, took_ms=took_ms, parent=parent) for trace in traces)
+        return request(told, start_ms)
+
+    batches = [
+        message(1, ended(1, 2)),  # 2 is not kept
+        message(2, ended(3, took_ms=500)),
+        message(3, ended(1, 3, took_ms=9000, parent=1)),
+        message(4, ended(5, took_ms=0, start_ms=0)),  # has no end
+    ]
+    done = Carried(order({1: 0, 3: HALF, 5: 0}), batches)
+    ns = 10**6
+    ((_, ends),) = done.taken
+    assert ends == [(START_MS + 10) * ns, (START_MS + 500) * ns]
+    ((work, ends),) = Carried(order({}), []).taken
+    assert (len(work.traces.policy), ends) == (0, [])
+
+
+def test_a_tracestate_without_room_for_ours_is_counted() -> None:
+    members = ",".join(f"m{n}=1" for n in range(32))
+    spans = [Told(1, trace_state=members), Told(1, span=2, trace_state="m=1")]
+    done = Carried(order({1: HALF}), [message(1, request(spans))])
+    assert done.counts.shortened_states == 1
+    (record,) = done.records
+    sent = ExportTraceServiceRequest.FromString(record.value)
+    first, second = sent.resource_spans[0].scope_spans[0].spans
+    assert first.trace_state == f"ot=th:8,{members.rpartition(',')[0]}"
+    assert second.trace_state == "ot=th:8,m=1"
 
 
 def test_messages_with_equal_headers_are_joined_and_no_others() -> None:

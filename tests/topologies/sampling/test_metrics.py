@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -116,12 +117,25 @@ def test_targets_are_what_is_set_and_what_counts_against_them() -> None:
 def test_counts_of_emit() -> None:
     registry, counts = CollectorRegistry(), EmitCounts()
     metrics = EmitMetrics(registry, counts)
-    about = order(10, 20, {})
-    for now_ms in (about.time_ms + 3000, about.time_ms - 1):  # a clock may be behind Kafka's
-        metrics.taken(about, now_ms)
+    day_ms = 86_400_000
+    arrived_ms = 10 * day_ms
+    about = replace(order(10, 20, {}), time_ms=arrived_ms)
+    for now_ms, ago_ms in (
+        (arrived_ms + 3000, [5000, 1000, -2000, 2 * day_ms]),
+        (arrived_ms - 1, []),  # a clock may be behind Kafka's
+    ):
+        ends_ms = now_ms - np.array(ago_ms, np.int64)
+        metrics.taken(about, ends_ms.astype(np.uint64) * np.uint64(10**6), now_ms)
     counts.orders, counts.removed_offsets, counts.records = 3, 17, 2
     counts.spans["rest"] += 8
     found = samples(registry)
+    name = "otlp_streams_sampling_root_end_to_emit_seconds"
+    assert found[f"{name}_count",] == 4
+    assert found[f"{name}_sum",] == 5 + 1 + 0 + day_ms / 1000
+    assert [found[f"{name}_bucket", bound] for bound in ("0.1", "1.0", "5.0", "300.0")] == [
+        1, 2, 3, 3,
+    ]  # fmt: skip
+    assert found["otlp_streams_sampling_skewed_roots_total",] == 2, "one ahead, one long ago"
     assert found["otlp_streams_sampling_emit_orders_total",] == 3
     assert found["otlp_streams_sampling_lost_source_offsets_total",] == 17
     assert found["otlp_streams_sampling_emit_messages_total",] == 2
