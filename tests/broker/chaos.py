@@ -21,7 +21,7 @@ from typing import Any
 from topologies.localkafka import LocalKafka
 
 from .chaos_copies import Chaos
-from .chaos_sampling import BROKER_SETTINGS, PROGRAM, SamplingChaos
+from .chaos_sampling import BROKER_SETTINGS, EACH, PROGRAM, SamplingChaos
 
 KINDS = ("copies", "sampling")
 BROKEN = ("-m", "tests.broker.chaos_broken")
@@ -39,7 +39,7 @@ def run(
             if kind == "copies":
                 return asyncio.run(Chaos(broker, directory, seed).run(seconds))
             program = (*BROKEN, broken, "run") if broken else PROGRAM
-            chaos = SamplingChaos(broker, directory, seed, program=program)
+            chaos = SamplingChaos(broker, directory, seed, program=program, first=EACH)
             return asyncio.run(chaos.run(seconds))
 
 

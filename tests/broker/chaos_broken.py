@@ -53,7 +53,8 @@ def commits_without_outputs() -> None:
 
     def broken(self: Emit, scanned: Scanned) -> Outcome:
         outcome = process(self, scanned)
-        if outcome.records and begun not in self.__dict__:
+        # The stage's own, which makes its kernels ready, must not fail.
+        if outcome.records and begun not in self.__dict__ and scanned.batch.offset:
             self.__dict__[begun] = True
             return Outcome()
         return outcome

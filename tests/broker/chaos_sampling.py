@@ -32,13 +32,15 @@ from .chaos_processes import Worker, ends, figures
 from .chaos_sampled import Reckoning
 from .chaos_traces import NOISE, Traffic
 
-__all__ = ["BROKER_SETTINGS", "SamplingChaos"]
+__all__ = ["BROKER_SETTINGS", "EACH", "PROGRAM", "SamplingChaos"]
 
 PARTITIONS = 3
 PREFIX = "sampled"
 SESSION_S = 4.0
 BROKER_SETTINGS = {"group.min.session.timeout.ms": "3000"}
 FROZEN_S = 6.5
+EACH = ("kill", "set", "freeze", "guest", "broker")
+"""Faults that a short run begins with, lest it does without."""
 STAGES = ("sample", "emit")
 SETTLE_S = 90.0
 MEMORY = "60s"

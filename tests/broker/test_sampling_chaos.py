@@ -10,13 +10,11 @@ import pytest
 
 from topologies.localkafka import LocalKafka
 
-from .chaos_sampling import BROKER_SETTINGS, SamplingChaos
+from .chaos_sampling import BROKER_SETTINGS, EACH, SamplingChaos
 from .chaos_tampering import TAMPERINGS
 
 SEED = 20261124
 SECONDS = 45
-FIRST = ("kill", "set", "freeze", "guest", "broker")
-"""So that each of them happens in so short a time."""
 
 
 @pytest.mark.timeout(240)
@@ -25,10 +23,10 @@ async def test_what_is_kept_is_complete_and_once(
 ) -> None:
     caplog.set_level(logging.CRITICAL, "aiokafka")  # a broker that is killed is meant
     with LocalKafka(tmp_path / "kafka", keep=False, settings=BROKER_SETTINGS) as broker:
-        chaos = SamplingChaos(broker, tmp_path, SEED, first=FIRST)
+        chaos = SamplingChaos(broker, tmp_path, SEED, first=EACH)
         figures = await chaos.run(SECONDS)
     print(f"seed {SEED}", json.dumps(figures, indent=2))
-    assert figures["faults"].keys() >= set(FIRST)
+    assert figures["faults"].keys() >= set(EACH)
     assert figures["traces"] > 1000
     for what in ("kept traces", "kept traces with late spans", "spans that went astray"):
         assert figures[what] > 10, what
