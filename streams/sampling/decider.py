@@ -31,6 +31,7 @@ from streams.sampling.learned import RunningP99
 from streams.sampling.policies import Policies
 from streams.sampling.state import State, dump_state, load_state
 from streams.sampling.step import Decided, Groups, Memory, Step, durations_ms
+from streams.sampling.strategies.aimd import AimdStrategy
 from streams.sampling.strategies.budget import BudgetStrategy
 from streams.sampling.strategies.demand import Demand
 from streams.sampling.strategies.rate_limit import RateLimitStrategy
@@ -209,6 +210,8 @@ class Decider:
         for i, limit in policies.limits.items():
             used = float(demand.size(limit.unit)[kept][policy == i].sum())
             memory[i] = limit.after(time.passed, used)
+        for i, aimd in policies.aimds.items():
+            memory[i] = aimd.after()
         return tuple(memory)
 
     # --- learning ------------------------------------------------------------------------
@@ -272,9 +275,9 @@ class Decider:
                 holder.memory = memory
         self._last_ms = state.last_ms
 
-    def _holders(self) -> dict[int, BudgetStrategy | RateLimitStrategy]:
+    def _holders(self) -> dict[int, BudgetStrategy | RateLimitStrategy | AimdStrategy]:
         """Who has a memory beside its keys."""
-        return {**self._policies.budgets, **self._policies.limits}
+        return {**self._policies.budgets, **self._policies.limits, **self._policies.aimds}
 
     def _tables(self) -> dict[str, KeyTable]:
         policies = self._policies

@@ -35,6 +35,12 @@ class AimdStrategy:
         self._settings = settings
         self.values: dict[str, float] = {"base": settings.base}
         self.table = KeyTable(keys_max, _COLUMNS)
+        self.memory: tuple[float, ...] = self.after()
+        """Base that was in force in the last step."""
+
+    def after(self) -> tuple[float, ...]:
+        """``memory`` after a step."""
+        return (self.values["base"],)
 
     def probability(self, shares: NDArray[np.uint64]) -> NDArray[np.float64]:
         """Of each group."""
@@ -88,7 +94,9 @@ class AimdStrategy:
             factor = np.where(failing, factor * _FAILING, factor)
             if settings.latency is None:  # nothing else would ever bring it up again
                 factor = np.where(failing, factor, factor * _QUICK)
-        table["cut"][rows] = 1.0 - np.clip(factor, LEAST / settings.base, 1.0)
+        # The base that was in force then, whatever it is set to now.
+        least = LEAST / max(self.memory[0], LEAST)
+        table["cut"][rows] = 1.0 - np.clip(factor, least, 1.0)
         for name in ("traces", "timed", "latency_ms", "errors"):
             table[name][rows] = 0
         table["since_s"][rows] = now_s

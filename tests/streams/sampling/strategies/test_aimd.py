@@ -50,3 +50,25 @@ def test_aimd_stays_within_its_bounds_and_recovers() -> None:
     assert rates[0] == pytest.approx(0.5, abs=1e-3)
     assert min(rates) == pytest.approx(0.01, rel=1e-2)
     assert rates[-1] == pytest.approx(0.5, abs=1e-3)
+
+
+def test_aimd_keeps_to_its_bounds_from_a_base_that_was_set() -> None:
+    settings = sampling({"aimd": {"base": 0.1, "latency": 0.3, "window": "1s"}}, key=["service"])
+    lane = Lane(settings)
+
+    def after(steps: int, took_ms: float) -> float:
+        for _ in range(steps):
+            lane.step(some_traces(10, took_ms=took_ms))
+        return float(lane.decider.decide(some_traces(1), lane.now_ms).groups.probability[0])
+
+    lane.decider.adjust("sampling.p0.base", 1.0)
+    assert after(120, 1000) == pytest.approx(0.01, rel=1e-2), "as low as from any base"
+    lane.decider.adjust("sampling.p0.base", 0.02)
+    # From half of it: eight windows, and not forty from what was half of a greater one.
+    assert after(20, 1) == pytest.approx(0.02, rel=1e-2)
+
+    # After a restart values are set again only when the log is learned.
+    again = Lane(settings)
+    for decided in lane.log:
+        again.decider.learn(decided)
+    assert again.decider.snapshot() == lane.decider.snapshot()
