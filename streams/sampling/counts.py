@@ -75,7 +75,8 @@ class SampleCounts:
     late_kept_spans: int = 0
     """Of traces that had been kept: they follow."""
     late_dropped_spans: int = 0
-    """Of traces that had been dropped: they are, too."""
+    """Of traces that had been dropped: they are, too. A few are of new traces, as the
+    filter of these errs (``DroppedTraces``)."""
     early_traces: int = 0
     """Decided before their wait was over, because more than ``max_open_traces`` were open."""
     invalid_spans: int = 0
@@ -102,6 +103,8 @@ class SampleCounts:
     """Kept traces forgotten before ``decision_memory`` was over: a bound was reached."""
     forgotten_dropped: int = 0
     """Dropped ones."""
+    forgotten_generations: int = 0
+    """Of the filter that these were in."""
     forgotten_keys: int = 0
     """Keys whose latency and traffic were forgotten for others': more than ``keys_max``."""
     unnamed_hashes: int = 0

@@ -222,6 +222,7 @@ class Sample:
         self._tally.ever(
             forgotten_kept=decisions.kept.forgotten,
             forgotten_dropped=decisions.dropped.forgotten,
+            forgotten_generations=decisions.dropped.rotated_early,
             forgotten_keys=self._decider.keys_forgotten,
             unnamed_hashes=self._texts.overflowed,
             unread_thresholds=self._facts.refused,

@@ -15,6 +15,8 @@ __all__ = ["as_rows"]
 
 Row = tuple[str, str]
 _EARLIER_MAX = 5
+FALSE_POSITIVES = "0.05 to 0.08 %"
+"""Of a full filter; see ``streams.sampling.dropped_traces``."""
 
 
 def as_rows(answer: Answer, config: Config) -> Iterator[Row]:
@@ -26,12 +28,24 @@ def as_rows(answer: Answer, config: Config) -> Iterator[Row]:
     elif answer.waiting is not None:
         yield from _waiting(answer, config)
     else:
-        yield "", "no verdict, and no span of it waits for one"
+        yield from _unknown(config)
     for each in answer.searched:
         said = f"{each.topic}/{each.partition} from {each.start} to {each.stop}"
         if each.unreadable:
             said += f", {each.unreadable:,} messages unreadable"
         yield "searched", said
+
+
+def _unknown(config: Config) -> Iterator[Row]:
+    retention = format_duration(config.topics.decisions_retention)
+    yield "", "no verdict, and no span of it waits for one"
+    yield "may be", "it never came here: refused by ingest, or sent to somebody else"
+    yield "or", f"its verdict is older than {retention} (topics.decisions_retention), or --since"
+    yield (
+        "or",
+        f"{FALSE_POSITIVES} of new traces are taken for late spans of a dropped one, and dropped "
+        "without a verdict: the filter of these errs (docs/sampling.md)",
+    )
 
 
 def _decided(answer: Answer, verdict: TraceVerdict, config: Config) -> Iterator[Row]:

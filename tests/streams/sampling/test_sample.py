@@ -356,6 +356,7 @@ def test_memory_is_bounded_and_what_it_loses_is_counted(kind: str) -> None:
         one.tick(2600)
     lost = one.counts.forgotten_kept if kind == "kept" else one.counts.forgotten_dropped
     assert lost > 1000
+    assert (one.counts.forgotten_generations > 0) == (kind == "dropped")
     held = len(getattr(one.operator._decisions, kind))
     # The filter of dropped traces takes a few new ones for known.
     assert 8000 - 30 <= lost + held <= 8000

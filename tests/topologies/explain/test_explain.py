@@ -147,7 +147,11 @@ async def test_what_becomes_of_a_trace(config: Config) -> None:
         (names.decisions, here, 0),
         (names.spans, here, 30),
     ], "what is before the last order was decided"
-    assert "no verdict" in "\n".join(known for _, known in as_rows(answer, config))
+    words = "\n".join(known for _, known in as_rows(answer, config))
+    assert "no verdict" in words
+    assert "never came here" in words
+    assert "its verdict is older than 3d (topics.decisions_retention)" in words
+    assert "0.05 to 0.08 % of new traces are taken for late spans of a dropped one" in words
 
     # Decided when the topic had two partitions.
     answer = await search(config, trace(moved))
