@@ -64,7 +64,7 @@ class RateLimit(Settings):
     traces_per_second: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Traces a second of the whole fleet."""
     spans_per_second: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Spans a second of the whole fleet."""
+    """Spans a second of the whole fleet, of those that had come at the decision."""
     burst: Duration = Field(default=1.0, gt=0, le=60)
     """What was not used is available for so long; at least one trace."""
 
@@ -83,9 +83,9 @@ class Budget(Settings):
     traces_per_second: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Kept traces a second of the whole fleet."""
     spans_per_second: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Kept spans a second of the whole fleet."""
+    """Kept spans a second of the whole fleet; such as come after the decision do not count."""
     bytes_per_second: Size | None = Field(default=None, gt=0)
-    """Kept bytes a second of the whole fleet, before compression."""
+    """Kept bytes a second of the whole fleet, before compression; late spans do not count."""
     minimum: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     """Traces a second that every key may keep at least; all minima shrink alike when together
     they would take more than half of the target."""

@@ -60,17 +60,12 @@ def decided():
     return [record.value for record in records if record.topic == "d"]
 
 
-if sys.argv[1] == "sample":
-    warming.warm_up_sample(config)
-    before = signatures()
-    assert decided()
-else:
+
+
+def carry_out(values):
     from streams.sampling.emit import Emit
 
-    # A process of emit has no kernels of the other stage.
-    orders = [decode(bytes.fromhex(line)) for line in sys.stdin.read().split()]
-    warming.warm_up_emit(config)
-    before = signatures()
+    orders = [decode(value) for value in values]
     made = [
         Emit(output="o", max_bytes=1 << 20).process(
             Scanned(batch, order, source=Source(0, [batch]))
@@ -78,6 +73,24 @@ else:
         for order in orders if isinstance(order, WorkOrder)
     ]
     assert any(outcome.records for outcome in made)
+
+
+if sys.argv[1] == "sample":
+    warming.warm_up_sample(config)
+    before = signatures()
+    assert decided()
+elif sys.argv[1] == "emit":
+    # A process of emit has no kernels of the other stage.
+    orders = [bytes.fromhex(line) for line in sys.stdin.read().split()]
+    warming.warm_up_emit(config)
+    before = signatures()
+    carry_out(orders)
+else:
+    from topologies.kernels import compile_all
+
+    compile_all()  # for whatever is configured later
+    before = signatures()
+    carry_out(decided())
 new = signatures() - before
 assert before and not new, sorted(new)
 if sys.argv[1] == "sample":
@@ -98,3 +111,8 @@ def run(stage: str, given: str = "") -> str:
 @pytest.mark.timeout(200)
 def test_no_kernel_is_compiled_after_the_warm_up() -> None:
     run("emit", run("sample"))
+
+
+@pytest.mark.timeout(200)
+def test_one_command_compiles_what_both_stages_need() -> None:
+    run("all")
