@@ -269,13 +269,13 @@ def test_filters_and_places() -> None:
 
 
 def test_since_is_an_age_or_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    from topologies.cli.deadletter import _since_ms
+    from topologies.cli.options import since_ms
 
     monkeypatch.setattr("time.time", lambda: 10_000.0)
-    assert _since_ms("1h") == 6_400_000
-    assert _since_ms("1970-01-01T00:00:01+00:00") == 1000
+    assert since_ms("1h") == 6_400_000
+    assert since_ms("1970-01-01T00:00:01+00:00") == 1000
     with pytest.raises(ConfigurationError, match="--since: 'yesterday'"):
-        _since_ms("yesterday")
+        since_ms("yesterday")
 
 
 async def test_without_a_dead_letter_topic(config: Config, config_file: Path) -> None:
