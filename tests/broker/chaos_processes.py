@@ -22,6 +22,8 @@ __all__ = ["Worker", "ends", "figures"]
 _RECOVERED = re.compile(r"recovered in [\d.]+ s \(([^)]*)\): (first start|\w+)")
 _TOLD = 12
 """Lines before an unusual end that say why."""
+_WIDTH = 400
+"""Of each; an exception in JSON is long."""
 
 
 class Worker:
