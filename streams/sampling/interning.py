@@ -88,8 +88,8 @@ class Interned:
         """``text`` of each."""
         known = self._texts.get
         return [
-            found if (found := known(hashed)) is not None else self.text(hashed)
-            for hashed in hashes.tolist()
+            found if (found := known(each)) is not None else f"{each:016x}" if each else ""
+            for each in hashes.tolist()
         ]
 
     def items(self) -> Iterator[tuple[int, str]]:

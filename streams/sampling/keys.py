@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,16 +54,17 @@ class SamplingKey:
         """
         rows = first[groups]
         tenants = texts.texts(traces.tenant[rows])
-        blank = " " if len(self.fields) > 1 else ""
-        columns = [[f"tenant={tenant}{blank}" if tenant else "" for tenant in tenants]]
+        words: list[Iterable[str]] = [[f"tenant={t}" if t else "" for t in tenants]]
+        between = [" " if tenant else "" for tenant in tenants]
         for field in self.fields[1:]:
             column = self._column(traces, field)[rows]
             if field == "status":
-                columns.append(["error" if failed else "ok" for failed in column.tolist()])
+                values = ["error" if failed else "ok" for failed in column.tolist()]
             else:
-                columns.append(texts.texts(column))
-        form = "%s" + " ".join(f"{field.replace('%', '%%')}=%s" for field in self.fields[1:])
-        return [form % words for words in zip(*columns, strict=True)]
+                values = texts.texts(column)
+            words += [between, repeat(f"{field}="), values]
+            between = [" "] * len(rows)
+        return ["".join(each) for each in zip(*words, strict=False)]
 
     def _column(self, traces: Traces, field: str) -> NDArray[np.uint64]:
         if field == "status":

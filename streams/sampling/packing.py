@@ -22,6 +22,9 @@ _BODY = 8
 _UNSIGNED = (np.dtype("<u1"), np.dtype("<u2"), np.dtype("<u4"), np.dtype("<u8"))
 _SIGNED = (np.dtype("<i1"), np.dtype("<i2"), np.dtype("<i4"), np.dtype("<i8"))
 _FLOATS = (np.dtype("<f4"), np.dtype("<f8"))
+_LIMITS = {
+    dtype: (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)) for dtype in _UNSIGNED + _SIGNED
+}
 _BY_NAME = {dtype.str[1:]: dtype for dtype in (*_UNSIGNED, *_SIGNED, *_FLOATS)}
 
 
@@ -38,8 +41,8 @@ def _narrow(values: NDArray[Any]) -> NDArray[Any]:
         return values.astype(np.uint8)
     least, most = int(values.min()), int(values.max())
     for dtype in _UNSIGNED if least >= 0 else _SIGNED:
-        limits = np.iinfo(dtype)
-        if limits.min <= least and most <= limits.max:
+        lowest, highest = _LIMITS[dtype]
+        if lowest <= least and most <= highest:
             return values.astype(dtype)
     raise AssertionError(f"no width holds {least} to {most}")
 

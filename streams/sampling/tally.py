@@ -37,19 +37,18 @@ class Tally:
         """A decision step."""
         counts, groups, verdicts = self.counts, step.groups, step.verdicts
         kept, group = verdicts.kept, verdicts.group
-        policy = groups.policy[group]
-        columns = (
-            (counts.kept_traces, kept, None),
-            (counts.dropped_traces, ~kept, None),
-            (counts.dropped_spans, ~kept, traces.spans),
-            (counts.kept_spans, kept, traces.spans),
-            (counts.kept_bytes, kept, traces.bytes),
-        )
-        for counter, mask, weights in columns:
-            sums = _sums(policy[mask], None if weights is None else weights[mask], len(policies))
-            for name, value in zip(policies, sums.tolist(), strict=True):
-                if value:
-                    counter[name] += round(value)
+        place = 2 * groups.policy[group] + kept
+        for weights, dropped_counter, kept_counter in (
+            (None, counts.dropped_traces, counts.kept_traces),
+            (traces.spans, counts.dropped_spans, counts.kept_spans),
+            (traces.bytes, None, counts.kept_bytes),
+        ):
+            sums = iter(_sums(place, weights, 2 * len(policies)).tolist())
+            for name, dropped, passed in zip(policies, sums, sums, strict=True):
+                if dropped and dropped_counter is not None:
+                    dropped_counter[name] += round(dropped)
+                if passed:
+                    kept_counter[name] += round(passed)
         adjusted = np.where(kept, consistent.adjusted_count(verdicts.threshold), 0.0)
         size = len(groups.policy)
         kept_here = _sums(group[kept], None, size)
