@@ -72,6 +72,9 @@ class VerdictsHeader(VersionedRecord):
     """Its partition."""
     decided_ms: int = Field(ge=0, le=_OFFSET_MAX)
     """When, by the broker's clock; Unix milliseconds."""
+    next: int = Field(default=0, ge=0, le=_OFFSET_MAX)
+    """Offset after the last message that had come. Where there are too many verdicts to remember
+    them all, the oldest count for the messages before it only."""
     part: int = Field(default=0, ge=0)
     """A step of many traces has several records: which one this is."""
     parts: int = Field(default=1, ge=1)

@@ -4,10 +4,11 @@ All of it follows from the records of the log, by ``learn`` and ``settle``, whet
 just been made or are recalled after a crash; and from the offsets of kept traces' spans, which
 the table of open traces notes as they are absorbed, live or replayed.
 
-**Memory's clock** is the time of the last message before the end of the last order, not that of
-the decision: nothing is forgotten that a replay from there would meet. What lies between
-the two is at most ``decision_wait``, ``decision_interval`` and ``order_interval`` while
-messages come, so that much is added to ``decision_memory``.
+**For which messages a verdict counts** is the same whether they come or are replayed: from
+``decided_ms`` on for ``decision_memory``, by the messages' time; and, where ``kept_max`` or
+``dropped_max`` make place for newer ones, up to the offset ``next`` of the record that did.
+What counts for a message behind the last order is held until that is ordered, for the replay
+begins there: beyond the bounds that is at most what was decided while those messages came.
 """
 
 from __future__ import annotations
@@ -72,7 +73,8 @@ class Decisions:
         lag_s = settings.decision_wait + settings.decision_interval + settings.order_interval
         memory_ms = round((settings.decision_memory + lag_s) * 1000)
         self.memory_ms = memory_ms
-        """For so long a decision is remembered, by the memory's clock."""
+        """So long after a span has come its trace is not known any longer, at the latest."""
+        memory_ms = round(settings.decision_memory * 1000)
         self.kept = KeptTraces(settings.kept_max, memory_ms)
         self.dropped = DroppedTraces(max(settings.dropped_max, _DROPPED_LEAST), memory_ms)
         self.lags = RootLags()
@@ -95,7 +97,7 @@ class Decisions:
         self._decider.learn(record.decided)
         self._learn_lags()
         traces = record.traces
-        kept, clock_ms = traces.kept, self.orders.time_ms
+        kept = traces.kept
         names = np.array([self._policy(name) for name in record.policies], np.int32)
         rows = np.flatnonzero(kept)
         self.kept.add(
@@ -103,12 +105,14 @@ class Decisions:
             traces.trace_id_low[rows],
             record.thresholds[rows],
             names[record.groups.policy[traces.group[rows]]],
-            now_ms=clock_ms,
+            now_ms=record.decided_ms,
+            offset=record.next,
             first=None if first is None else first[rows],
             last=None if last is None else last[rows],
         )
         rows = np.flatnonzero(~kept)
-        self.dropped.add(traces.trace_id_high[rows], traces.trace_id_low[rows], clock_ms)
+        ids = traces.trace_id_high[rows], traces.trace_id_low[rows]
+        self.dropped.add(*ids, record.decided_ms, record.next)
 
     def _learn_lags(self) -> None:
         self.lags.clear()
@@ -174,13 +178,7 @@ class Decisions:
         """Take in an order that is recalled."""
         traces = order.traces
         rows = np.flatnonzero(traces.more)
-        if len(rows):
-            names = np.array([self._policy(name) for name in order.policies], np.int32)
-            behind = np.full(len(rows), order.stop, np.int64)
-            self.kept.add(
-                traces.trace_id_high[rows], traces.trace_id_low[rows], traces.threshold[rows],
-                names[traces.policy[rows]], now_ms=self.orders.time_ms, first=behind, last=behind,
-            )  # fmt: skip
+        self.kept.activate(traces.trace_id_high[rows], traces.trace_id_low[rows], order.stop)
         if order.part == order.parts - 1:
             self.kept.retire(order.stop)
         self._settled(order)
@@ -189,7 +187,7 @@ class Decisions:
         if order.part == order.parts - 1:
             self.orders.settle(order.stop, order.issued_ms, order.time_ms)
             self.kept.expire(self.orders.time_ms)
-            self.dropped.expire(self.orders.time_ms)
+            self.dropped.expire(self.orders.time_ms, order.stop)
 
     # --- snapshots
 

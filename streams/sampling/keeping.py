@@ -1,4 +1,8 @@
-"""Rows of kept traces: what kernels do with them."""
+"""Rows of kept traces: what kernels do with them.
+
+A row has the number of its decision, and the queue is by number: what is forgotten, and what
+counts for a message, are all numbers from some number on.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +16,11 @@ from streams.wire.memory import load_i64, load_u32, load_u64, store_i64
 __all__ = [
     "ACTIVE",
     "ACTIVE_COUNT",
-    "CLOCK",
-    "FORGOTTEN",
-    "MEMORY",
-    "MOST",
+    "COUNTING",
+    "GONE",
+    "NEXT",
     "ORDERED",
+    "REMEMBERED",
     "WIDTH_BYTES",
     "activate_all",
     "add",
@@ -27,23 +31,29 @@ __all__ = [
     "list_all",
     "list_overlapping",
     "note",
+    "number_all",
     "retire",
 ]
 
 _OLDEST, _NEWEST, ACTIVE, ACTIVE_COUNT = range(OWN, OWN + 4)
-ORDERED, CLOCK, MEMORY, MOST, FORGOTTEN = range(OWN + 4, OWN + 9)
+ORDERED, NEXT, REMEMBERED, GONE, COUNTING = range(OWN + 4, OWN + 9)
+# Numbers: of the next decision; the first that counts for messages to come; the first that
+# counts for messages that are not ordered; the first that counts for the batch at hand.
 
 # A row. It is in one queue by the time of its decision; the active ones are in a list, too.
-_POLICY, _THRESHOLD, _FIRST, _LAST, _ADDED, _NEXT, _IS_ACTIVE = 20, 24, 32, 40, 48, 56, 60
+_POLICY, _THRESHOLD, _FIRST, _LAST, _NUMBER, _NEXT, _BEFORE = 20, 24, 32, 40, 48, 56, 60
 WIDTH_BYTES = 64
 
 
 @inner
 def find_kept(state, high, low):
-    """Row of a kept trace, -1: it is none."""
+    """Row of a trace whose being kept counts for the batch at hand, -1: it is none."""
     if load_i64(state, COUNT) == 0:
         return np.int64(-1)
-    return find(state, hash_id(load_i64(state, SEED), high, low), high, low)
+    row = find(state, hash_id(load_i64(state, SEED), high, low), high, low)
+    if row >= 0 and load_i64(row_at(state, row), _NUMBER >> 3) < load_i64(state, COUNTING):
+        return np.int64(-1)
+    return row
 
 
 @inner
@@ -58,11 +68,10 @@ def note(state, row, first, last):
     if last < load_i64(state, ORDERED):
         return
     at = row_at(state, row)
-    if load_u32(at, _IS_ACTIVE) == 0:
+    if load_i64(at, _LAST >> 3) < 0:
         count = load_i64(state, ACTIVE_COUNT)
         store_u32(load_i64(state, ACTIVE), 4 * count, row)
         store_i64(state, ACTIVE_COUNT, count + 1)
-        store_u32(at, _IS_ACTIVE, 1)
         store_i64(at, _FIRST >> 3, first)
         store_i64(at, _LAST >> 3, last)
         return
@@ -71,11 +80,15 @@ def note(state, row, first, last):
 
 
 @inner
-def _queue(state, row, now):
+def _queue(state, row):
+    """Give a row the next number."""
     at = row_at(state, row)
-    store_i64(at, _ADDED >> 3, now)
-    store_u32(at, _NEXT, 0)
+    number = load_i64(state, NEXT)
+    store_i64(state, NEXT, number + 1)
+    store_i64(at, _NUMBER >> 3, number)
     newest = load_i64(state, _NEWEST)
+    store_u32(at, _NEXT, 0)
+    store_u32(at, _BEFORE, newest)
     if newest == 0:
         store_i64(state, _OLDEST, row + 1)
     else:
@@ -84,60 +97,50 @@ def _queue(state, row, now):
 
 
 @inner
-def _forget_until(state, horizon, most):
-    """Forget who was added up to ``horizon``, then the oldest until ``most`` are inactive.
+def _unqueue(state, row):
+    """Take a row out of the queue."""
+    at = row_at(state, row)
+    before, following = load_u32(at, _BEFORE), load_u32(at, _NEXT)
+    if before == 0:
+        store_i64(state, _OLDEST, following)
+    else:
+        store_u32(row_at(state, before - 1), _NEXT, following)
+    if following == 0:
+        store_i64(state, _NEWEST, before)
+    else:
+        store_u32(row_at(state, following - 1), _BEFORE, before)
 
-    Active ones stay, as if they had been decided now.
-    """
-    over = np.int64(0)
+
+@kernel
+def forget(state):
+    """Forget numbers below ``GONE``, up to the first that is active."""
+    gone = load_i64(state, GONE)
     for _ in range(load_i64(state, COUNT)):
         row = load_i64(state, _OLDEST) - 1
         at = row_at(state, row)
-        expired = load_i64(at, _ADDED >> 3) <= horizon
-        excess = load_i64(state, COUNT) - load_i64(state, ACTIVE_COUNT) > most
-        if not expired and not excess:
+        if load_i64(at, _NUMBER >> 3) >= gone or load_i64(at, _LAST >> 3) >= 0:
             break
-        following = load_u32(at, _NEXT)
-        store_i64(state, _OLDEST, following)
-        if following == 0:
-            store_i64(state, _NEWEST, 0)
-        if load_u32(at, _IS_ACTIVE) != 0:
-            _queue(state, row, load_i64(state, CLOCK))
-            continue
+        _unqueue(state, row)
         remove(state, row)
-        over += not expired
-    store_i64(state, FORGOTTEN, load_i64(state, FORGOTTEN) + over)
 
 
 @kernel
-def forget(state, now):
-    """Forget what is older than the memory, or too much."""
-    store_i64(state, CLOCK, max(now, load_i64(state, CLOCK)))
-    horizon = load_i64(state, CLOCK) - load_i64(state, MEMORY)
-    _forget_until(state, horizon, load_i64(state, MOST))
-
-
-@kernel
-def add(state, high, low, threshold, policy, first, last, added):
-    """Remember traces; those that are known keep what was decided. ``last`` -1: not known."""
+def add(state, high, low, threshold, policy, first, last):
+    """Remember traces; of one that is decided again the last decision. ``last`` -1: not known."""
     seed = load_i64(state, SEED)
-    clock = load_i64(state, CLOCK)
     for i in range(len(high)):
         hashed = hash_id(seed, high[i], low[i])
         row = find(state, hashed, high[i], low[i])
         if row < 0:
             row = insert(state, hashed, high[i], low[i])
-            at = row_at(state, row)
-            store_u64(at, _THRESHOLD, threshold[i])
-            store_u32(at, _POLICY, np.int64(policy[i]))
-            store_i64(at, _FIRST >> 3, np.int64(-1))
-            store_i64(at, _LAST >> 3, np.int64(-1))
-            store_u32(at, _IS_ACTIVE, 0)
-            clock = max(clock, added[i])
-            _queue(state, row, clock)
+            store_i64(row_at(state, row), _LAST >> 3, np.int64(-1))
+        else:
+            _unqueue(state, row)
+        store_u64(row_at(state, row), _THRESHOLD, threshold[i])
+        store_u32(row_at(state, row), _POLICY, np.int64(policy[i]))
+        _queue(state, row)
         if last[i] >= 0:
             note(state, row, first[i], last[i])
-    store_i64(state, CLOCK, clock)
 
 
 @inner
@@ -150,8 +153,10 @@ def _copy_decision(at, n, high, low, threshold, policy):
 
 @kernel
 def decision(state, high, low, threshold, policy):
-    """Copy what was decided about a trace; False: it is not known."""
-    row = find_kept(state, high, low)
+    """Copy what was decided about a trace; False: it is not remembered."""
+    row = find(state, hash_id(load_i64(state, SEED), high, low), high, low)
+    if row >= 0 and load_i64(row_at(state, row), _NUMBER >> 3) < load_i64(state, REMEMBERED):
+        row = np.int64(-1)
     if row >= 0:
         ids = np.empty(2, np.uint64)
         _copy_decision(row_at(state, row), 0, ids, ids, threshold, policy)
@@ -183,7 +188,7 @@ def retire(state, stop):
         row = load_u32(active, 4 * k)
         at = row_at(state, row)
         if load_i64(at, _LAST >> 3) < stop:
-            store_u32(at, _IS_ACTIVE, 0)
+            store_i64(at, _LAST >> 3, np.int64(-1))
             continue
         store_i64(at, _FIRST >> 3, max(stop, load_i64(at, _FIRST >> 3)))
         store_u32(active, 4 * left, row)
@@ -192,7 +197,7 @@ def retire(state, stop):
 
 
 @kernel
-def list_all(state, high, low, threshold, policy, first, last, added, active):
+def list_all(state, high, low, threshold, policy, first, last, number, active):
     """Copy all traces in the order of their decisions; active ones' numbers in that order."""
     numbers = np.empty(len(high), np.int64)
     link = load_i64(state, _OLDEST)
@@ -200,10 +205,10 @@ def list_all(state, high, low, threshold, policy, first, last, added, active):
     while link != 0:
         at = row_at(state, link - 1)
         _copy_decision(at, n, high, low, threshold, policy)
-        is_active = load_u32(at, _IS_ACTIVE) != 0
+        is_active = load_i64(at, _LAST >> 3) >= 0
         first[n] = load_i64(at, _FIRST >> 3) if is_active else -1
         last[n] = load_i64(at, _LAST >> 3) if is_active else -1
-        added[n] = load_i64(at, _ADDED >> 3)
+        number[n] = load_i64(at, _NUMBER >> 3)
         numbers[n] = link - 1
         link = load_u32(at, _NEXT)
         n += 1
@@ -215,10 +220,20 @@ def list_all(state, high, low, threshold, policy, first, last, added, active):
 
 
 @kernel
+def number_all(state, number):
+    """Give all rows these numbers, in the order of the queue."""
+    link = load_i64(state, _OLDEST)
+    for value in number:
+        store_i64(row_at(state, link - 1), _NUMBER >> 3, value)
+        link = load_u32(row_at(state, link - 1), _NEXT)
+
+
+@kernel
 def activate_all(state, high, low, active, first, last):
-    """Make traces active, in this order; all are in the table."""
+    """Make those traces active, in this order, that are in the table."""
     seed = load_i64(state, SEED)
     for k in range(len(active)):
         i = active[k]
         row = find(state, hash_id(seed, high[i], low[i]), high[i], low[i])
-        note(state, row, first[i], last[i])
+        if row >= 0:
+            note(state, row, first[i], last[i])

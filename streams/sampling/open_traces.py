@@ -148,6 +148,8 @@ class OpenTraces:
         if any(len(column) != scan.items for column in flat):
             raise ValueError(f"facts that are not of {scan.items} spans")
         self._rows.reserve(scan.items)
+        kept.at(offset, timestamp_ms)
+        dropped.at(offset, timestamp_ms)
         fate = np.empty(scan.items, np.uint8)
         counts = np.zeros(6, np.int64)
         absorbing.absorb(

@@ -113,6 +113,8 @@ class VerdictRecord:
     key_fields: tuple[str, ...] = ()
     part: int = 0
     parts: int = 1
+    next: int = 0
+    """Offset after the last message that had come."""
 
     @property
     def thresholds(self) -> NDArray[np.uint64]:
@@ -151,6 +153,7 @@ class VerdictRecord:
             topic=self.topic,
             partition=self.partition,
             decided_ms=self.decided_ms,
+            next=self.next,
             part=self.part,
             parts=self.parts,
             policies=self.policies,
@@ -263,6 +266,7 @@ def _verdicts(header: VerdictsHeader, value: bytes, text: bytes) -> VerdictRecor
     return VerdictRecord(
         header.topic, header.partition, header.decided_ms, header.policies, traces, groups, roots,
         raised, header.memory, key_text.tobytes(), header.key_fields, header.part, header.parts,
+        header.next,
     )  # fmt: skip
 
 

@@ -70,7 +70,7 @@ class Sample:
     """
 
     name = "sample"
-    format_version = 1
+    format_version = 2
     snapshots: Snapshots = "log"
 
     def __init__(
@@ -249,7 +249,7 @@ class Sample:
         texts = partial(self._key.texts, traces, step.groups.first, self._texts)
         self._tally.step(step, traces, texts, self._decider.policies)
         records = []
-        for record, rows, value in self._records.make(step, traces, texts):
+        for record, rows, value in self._records.make(step, traces, texts, self._next):
             self._decisions.learn(record, traces.first[rows], traces.last[rows])
             self._tally.verdicts(len(value))
             records.append(self._log(value))

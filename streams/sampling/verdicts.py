@@ -49,9 +49,12 @@ class VerdictRecords:
         self._max_bytes = max_bytes
 
     def make(
-        self, step: Step, traces: Traces, texts: Texts
+        self, step: Step, traces: Traces, texts: Texts, next_offset: int = 0
     ) -> list[tuple[VerdictRecord, slice, bytes]]:
-        """Records of a step, each with the rows of the traces that it is about, and encoded."""
+        """Records of a step, each with the rows of the traces that it is about, and encoded.
+
+        ``next_offset``: after the last message that had come.
+        """
         size = len(traces.trace_id_low)
         parts = max(1, -(-size * _ROW_BYTES // self._max_bytes))
         while True:
@@ -59,7 +62,7 @@ class VerdictRecords:
             found = []
             for part in range(parts):
                 rows = slice(bounds[part], bounds[part + 1])
-                record = self._record(step, traces, texts, rows, (part, parts))
+                record = self._record(step, traces, texts, rows, (part, parts), next_offset)
                 data = record.encode()
                 found.append((record, rows, data))
                 if len(data) > self._max_bytes and parts < size:
@@ -75,6 +78,7 @@ class VerdictRecords:
         texts: Texts,
         rows: slice,
         part: tuple[int, int],
+        next_offset: int,
     ) -> VerdictRecord:
         verdicts = step.verdicts
         group = verdicts.group[rows]
@@ -105,6 +109,7 @@ class VerdictRecords:
             key_fields=self._key_fields,
             part=part[0],
             parts=part[1],
+            next=next_offset,
         )  # fmt: skip
 
     def _groups(

@@ -12,18 +12,38 @@ U32 = (1 << 32) - 1
 
 
 @dataclass
+class PlainRow:
+    """A trace that was kept."""
+
+    threshold: int
+    policy: int
+    number: int
+    added: int
+    until: int = 1 << 62
+    expired: bool = False
+
+
+@dataclass
 class PlainKept:
     """Exact memory of kept traces."""
 
     most: int
     memory_ms: int
     ordered: int = 0
-    clock: int = 0
+    latest: int = 0
     forgotten: int = 0
-    decided: dict[int, tuple[int, int]] = field(default_factory=dict)
-    added: dict[int, int] = field(default_factory=dict)
+    times: list[int] = field(default_factory=list)
+    """Of decisions, by number."""
+    remembered: int = 0
+    """The first of them."""
+    decided: dict[int, PlainRow] = field(default_factory=dict)
     """In the order of the queue."""
     active: dict[int, list[int]] = field(default_factory=dict)
+
+    def counts(self, trace: int, offset: int, now: int) -> bool:
+        """Whether a span of a message is a late one."""
+        row = self.decided.get(trace)
+        return row is not None and offset < row.until and row.added > now - self.memory_ms
 
     def note(self, trace: int, first: int, last: int) -> None:
         if last < self.ordered:
@@ -31,32 +51,43 @@ class PlainKept:
         known = self.active.setdefault(trace, [first, last])
         known[:] = min(known[0], first), max(known[1], last)
 
-    def add(self, traces: Iterable[tuple[int, int, int, int | None, int | None]], now: int) -> None:
+    def add(
+        self, traces: Iterable[tuple[int, int, int, int | None, int | None]], now: int, offset: int
+    ) -> None:
+        self.latest = max(self.latest, now)
         for trace, threshold, policy, first, last in traces:
-            self.clock = max(self.clock, now)
-            if trace not in self.decided:
-                self.decided[trace] = threshold, policy
-                self.added[trace] = self.clock
+            self.decided.pop(trace, None)
+            self.decided[trace] = PlainRow(threshold, policy, len(self.times), self.latest)
+            self.times.append(self.latest)
             if first is not None and last is not None:
                 self.note(trace, first, last)
-        self.forget(now)
+        excess = len(self.times) - self.remembered - self.most
+        if excess > 0:
+            self.remembered += excess
+            self.forgotten += excess
+            for row in self.decided.values():
+                if row.number < self.remembered:
+                    row.until = min(row.until, offset)
+            self.forget()
 
-    def forget(self, now: int) -> None:
-        self.clock = max(self.clock, now)
-        for trace, added in list(self.added.items()):
-            expired = added <= self.clock - self.memory_ms
-            if not expired and len(self.decided) - len(self.active) <= self.most:
+    def expire(self, now: int) -> None:
+        while self.remembered < len(self.times) and (
+            self.times[self.remembered] <= now - self.memory_ms
+        ):
+            self.remembered += 1
+        for row in self.decided.values():
+            row.expired |= row.added <= now - self.memory_ms
+        self.forget()
+
+    def forget(self) -> None:
+        for trace, row in list(self.decided.items()):
+            if trace in self.active or not (row.expired or row.until <= self.ordered):
                 break
-            del self.added[trace]
-            if trace in self.active:
-                self.added[trace] = self.clock
-                continue
             del self.decided[trace]
-            self.forgotten += not expired
 
     def overlapping(self, start: int, stop: int) -> list[tuple[int, int, int]]:
         return [
-            (trace, *self.decided[trace])
+            (trace, self.decided[trace].threshold, self.decided[trace].policy)
             for trace, (first, last) in self.active.items()
             if first < stop and last >= start
         ]
@@ -66,6 +97,51 @@ class PlainKept:
             return
         self.ordered = stop
         self.active = {t: [max(stop, f), z] for t, (f, z) in self.active.items() if z >= stop}
+
+
+@dataclass
+class PlainDropped:
+    """Generations that are never full, of which only so many are remembered."""
+
+    most: int
+    memory_ms: int
+    ordered: int = 0
+    latest: int = -1
+    generations: list[tuple[int, int, set[int]]] = field(default_factory=list)
+    """(time of the last trace, counts before this offset, traces), the oldest first."""
+
+    def counts(self, trace: int, offset: int, now: int) -> bool:
+        """Whether a span of a message is a late one."""
+        return any(
+            trace in traces and offset < until and touched > now - self.memory_ms
+            for touched, until, traces in self.generations
+        )
+
+    def add(self, traces: Iterable[int], now: int, offset: int) -> None:
+        self.latest, added = max(self.latest, now), set(traces)
+        if not added:
+            return
+        all_of_them, forever = self.generations, 1 << 62
+        if not all_of_them or (
+            all_of_them[-1][1] < forever or all_of_them[-1][0] <= self.latest - self.memory_ms
+        ):
+            remembered = [k for k, each in enumerate(all_of_them) if each[1] == forever]
+            if len(remembered) == self.most:
+                touched, _, those = all_of_them[remembered[0]]
+                all_of_them[remembered[0]] = touched, offset, those
+            all_of_them.append((self.latest, forever, set()))
+        all_of_them[-1] = self.latest, forever, all_of_them[-1][2] | added
+        self.forget(-1)
+
+    def expire(self, now: int, ordered: int) -> None:
+        self.ordered = max(self.ordered, ordered)
+        self.forget(now - self.memory_ms)
+
+    def forget(self, horizon: int) -> None:
+        while self.generations and (
+            self.generations[0][0] <= horizon or self.generations[0][1] <= self.ordered
+        ):
+            del self.generations[0]
 
 
 @dataclass

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from schemas.errors import MalformedMessage
 from streams.sampling.dropped_traces import DroppedTraces
 from streams.sampling.fingerprints import FULL
+from streams.sampling.kept_traces import KeptTraces
+from streams.sampling.open_traces import OpenTraces
 from streams.sampling.snapshots import from_chunks, to_chunks
+from tests.streams.sampling.batches import Span, batch
 
 Ids = tuple[NDArray[np.uint64], NDArray[np.uint64]]
 
@@ -31,6 +34,7 @@ def fill(dropped: DroppedTraces, ids: Ids, a_second: int, start_ms: int = 0) -> 
     now_ms = start_ms
     for at in range(0, len(ids[0]), step):
         dropped.add(*part(ids, at, at + step), now_ms)
+        dropped.expire(now_ms)
         now_ms += 500
     return now_ms
 
@@ -117,6 +121,45 @@ def test_forgotten_when_its_time_is_over() -> None:
     assert not dropped.contains(*ids).any()
 
 
+def absorbed(dropped: DroppedTraces, ids: Ids, offset: int, now_ms: int = 0) -> int:
+    """How many spans are late ones of dropped traces."""
+    opened, kept = OpenTraces(10), KeptTraces(10, 10)
+    spans = [Span(trace=int(a) << 64 | int(b)) for a, b in zip(*ids, strict=True)]
+    taken = opened.absorb(*batch(spans), offset, now_ms, 0, kept=kept, dropped=dropped)
+    return taken.dropped
+
+
+def test_for_which_messages_traces_count_that_had_to_make_place() -> None:
+    """For those that came before they had to; as long as they may be replayed."""
+    ids = random_ids(3000)
+    dropped = DroppedTraces(512, 1_000)
+    dropped.add(*ids, 0, 8)
+    assert len(dropped) <= 512
+    again = DroppedTraces(512, 1_000)
+    again.restore(dropped.chunks())
+    for each in (dropped, again):
+        assert absorbed(each, ids, 7) == 3000
+        assert absorbed(each, ids, 8) < 600
+        each.expire(0, 8)
+        assert each.nbytes <= 2 * 512 + 64
+        assert absorbed(each, ids, 7) < 600
+
+
+def test_traces_count_for_messages_of_their_time_though_orders_are_late() -> None:
+    ids, others = random_ids(20), random_ids(20, seed=2)
+    dropped = DroppedTraces(1 << 10, 1_000)
+    dropped.add(*ids, 100, 1)
+    assert absorbed(dropped, ids, 1, 1_099) == 20
+    assert absorbed(dropped, ids, 2, 1_100) == 0
+    # And what comes later does not bring them back: they are in a filter of their own.
+    dropped.add(*others, 1_100, 3)
+    assert absorbed(dropped, ids, 2, 1_100) == 0
+    assert absorbed(dropped, ids, 1, 1_099) == 20
+    dropped.expire(1_100, 2)
+    assert absorbed(dropped, ids, 1, 1_099) == 0
+    assert absorbed(dropped, others, 3, 1_100) == 20
+
+
 def test_the_same_trace_takes_one_place() -> None:
     dropped = DroppedTraces(1 << 10, 1_000)
     for now_ms in range(100):
@@ -155,7 +198,7 @@ def test_snapshots_go_on_as_if_nothing_had_happened() -> None:
 
 
 COLUMNS = {
-    **dict.fromkeys(("places", "taken", "opened", "touched"), np.int64),
+    **dict.fromkeys(("places", "taken", "opened", "touched", "until"), np.int64),
     "filters": np.uint8,
 }
 
@@ -188,16 +231,17 @@ def test_damaged_snapshots_are_refused_and_change_nothing() -> None:
         ("taken", [-1]),
         ("taken", [121]),
         ("opened", []),
+        ("until", []),
         ("filters", []),
     ],
 )
 def test_snapshots_that_contradict_themselves(column: str, values: list[int]) -> None:
     good = DroppedTraces(1 << 9, 1_000)
     good.add(*random_ids(5), 0)
-    numbers, columns = from_chunks(good.chunks(), "dropped traces", 1, COLUMNS)
+    numbers, columns = from_chunks(good.chunks(), "dropped traces", 2, COLUMNS)
     columns[column] = np.array(values, COLUMNS[column])
     with pytest.raises(MalformedMessage, match="dropped traces"):
-        good.restore(to_chunks("dropped traces", 1, numbers, columns))
+        good.restore(to_chunks("dropped traces", 2, numbers, columns))
     assert len(good) == 5
 
 

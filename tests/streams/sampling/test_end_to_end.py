@@ -34,7 +34,14 @@ VARIANTS: dict[str, dict[str, object]] = {
     "few open": {"max_open_traces": 5, "root_wait": 0.0},
     "everything": {"policies": [{"name": "all", "always": True}], "order_interval": 0.0},
     "half": {"policies": [{"name": "half", "probability": 0.5}], "order_source_max": 1 << 20},
+    # Traces may be decided anew, when they are not remembered any longer.
+    "little memory": {"kept_max": 5, "dropped_max": 1},
+    "long gaps": {"decision_memory": 5.0, "policies": [{"name": "half", "probability": 0.5}]},
+    "short memory": {"decision_memory": 4.0},
 }
+FORGETFUL = ("little memory", "long gaps", "short memory")
+LONG_MS = {"long gaps": 300_000}
+"""How long nothing comes now and then, where it is not six seconds."""
 
 
 def sampling(**changes: object) -> Sampling:
@@ -88,7 +95,7 @@ def run(seed: int, variant: str, *, grow: bool) -> tuple[Host, Traffic]:
     host, traffic, now = Host(make, PARTITIONS, RECORD_MAX), Traffic(rng, 0.1), START_MS
     grow_at = int(rng.integers(60, 120)) if grow else -1
     for step in range(180):
-        now += int(rng.exponential(150)) + int(rng.random() < 0.02) * 6000
+        now += int(rng.exponential(150)) + int(rng.random() < 0.02) * LONG_MS.get(variant, 6000)
         if step == grow_at:
             host.grow(2 * PARTITIONS, RECORD_MAX)
         # Who sends may not have heard yet that there are more partitions.
@@ -117,17 +124,28 @@ def run(seed: int, variant: str, *, grow: bool) -> tuple[Host, Traffic]:
                     lane.write_snapshot()
         if rng.random() < 0.2:
             host.emit(now)
-        if rng.random() < 0.02:
-            settings = sampling(**VARIANTS[str(rng.choice([*VARIANTS]))])
+        if variant not in FORGETFUL and rng.random() < 0.02:
+            settings = sampling(
+                **VARIANTS[str(rng.choice([name for name in VARIANTS if name not in FORGETFUL]))]
+            )
             for lane in host.lanes:
                 lane.crash()
     host.finish(now + 1000)
     return host, traffic
 
 
-def read(host: Host) -> tuple[dict[tuple[int, bytes], bool], dict[int, list[WorkOrder]]]:
+class Decided:
+    """Verdicts about a trace on a partition."""
+
+    def __init__(self) -> None:
+        self.kept: list[bool] = []
+        self.spans = 0
+        """That had come for one of them."""
+
+
+def read(host: Host) -> tuple[dict[tuple[int, bytes], Decided], dict[int, list[WorkOrder]]]:
     """Verdicts by partition and trace, and orders by partition."""
-    verdicts: dict[tuple[int, bytes], bool] = {}
+    verdicts: dict[tuple[int, bytes], Decided] = defaultdict(Decided)
     orders: dict[int, list[WorkOrder]] = defaultdict(list)
     for batch in host.records(DECISIONS):
         found = decode(batch.value)
@@ -137,10 +155,11 @@ def read(host: Host) -> tuple[dict[tuple[int, bytes], bool], dict[int, list[Work
         assert isinstance(found, VerdictRecord)
         traces = found.traces
         ids = zip(traces.trace_id_high.tolist(), traces.trace_id_low.tolist(), strict=True)
-        for (high, low), kept in zip(ids, traces.kept.tolist(), strict=True):
-            where = batch.partition, (high << 64 | low).to_bytes(16, "big")
-            assert where not in verdicts, "decided twice"
-            verdicts[where] = kept
+        told = zip(ids, traces.kept.tolist(), traces.spans.tolist(), strict=True)
+        for (high, low), kept, spans in told:
+            each = verdicts[batch.partition, (high << 64 | low).to_bytes(16, "big")]
+            each.kept.append(kept)
+            each.spans += spans
     return verdicts, orders
 
 
@@ -161,7 +180,7 @@ def taken(host: Host) -> dict[tuple[bytes, bytes], int]:
     return places
 
 
-def check(host: Host, traffic: Traffic) -> None:
+def check(host: Host, traffic: Traffic, *, forgetful: bool = False) -> None:
     """What is true at the end of any history."""
     verdicts, orders = read(host)
     places = taken(host)
@@ -172,7 +191,15 @@ def check(host: Host, traffic: Traffic) -> None:
         got.update(spans_of(batch.value))
         assert [name for name, _ in batch.headers if name != "tenant"] == [SOURCE]
         assert len(batch.value) <= RECORD_MAX
-    assert got == Counter({s: 1 for s, place in places.items() if verdicts[place, s[0]]})
+    came = Counter((place, span[0]) for span, place in places.items())
+    for where, decided in verdicts.items():
+        assert forgetful or len(decided.kept) == 1, "decided twice"
+        assert decided.spans <= came[where], "a span counted for two verdicts"
+    for span, place in places.items():
+        kept = verdicts[place, span[0]].kept
+        if len({*kept}) == 1:
+            assert got[span] == kept[0]
+    assert set(got.values()) == {1}
     for partition, each in orders.items():
         log = host.logs[SPANS, partition]
         tiles = sorted({(order.start, order.stop) for order in each})
@@ -188,7 +215,7 @@ def test_kept_traces_are_whole_and_once_and_dropped_ones_are_not_there(
     seed: int, variant: str
 ) -> None:
     host, traffic = run(seed, variant, grow=False)
-    check(host, traffic)
+    check(host, traffic, forgetful=variant in FORGETFUL)
     verdicts, _ = read(host)
     assert len({trace for _, trace in verdicts}) == len(verdicts), "one partition a trace"
 

@@ -18,7 +18,7 @@ from streams.sampling.root_lags import RootLags
 from streams.wire import partition_by_trace, scan_traces
 from tests.strategies import requests
 from tests.streams.sampling.batches import LOW56, Span, batch, facts_of, rows_of, scan_of
-from tests.streams.sampling.plain_tables import PlainKept, PlainOpen
+from tests.streams.sampling.plain_tables import PlainDropped, PlainKept, PlainOpen
 
 FIELDS = 2
 TOP = (1 << 64) - 1
@@ -89,8 +89,7 @@ class Both:
         self.lags.set(np.array(list(LAGS), np.uint64), np.array(list(LAGS.values())))
         self.plain = PlainOpen(3_000, 1_000, 500, LAGS)
         self.plain_kept = PlainKept(4, 50_000)
-        self.plain_dropped: set[int] = set()
-        self.dropped_ms = self.clock_ms = 0
+        self.plain_dropped = PlainDropped(4, 50_000)
         self.offset, self.time_ms = offset, start_ms
         self.handed_out: list[dict[str, Any]] = []
 
@@ -107,12 +106,12 @@ class Both:
                 expected.append(Fate.INVALID)
             elif span.trace in self.plain.traces:
                 expected.append(Fate.OPEN)
-            elif span.trace in self.plain_kept.decided:
+            elif self.plain_kept.counts(span.trace, self.offset, self.time_ms):
                 expected.append(Fate.KEPT)
                 self.plain_kept.note(span.trace, self.offset, self.offset)
             elif place[k] != self.partitions - 1:
                 expected.append(Fate.MISPLACED)
-            elif span.trace in self.plain_dropped:
+            elif self.plain_dropped.counts(span.trace, self.offset, self.time_ms):
                 expected.append(Fate.DROPPED)
             else:
                 expected.append(Fate.OPEN)
@@ -154,17 +153,16 @@ class Both:
         rows = [(row["trace_id_high"] << 64 | row["trace_id_low"], row) for row in got]
         kept = [(i, 3, 4, row["first"], row["last"]) for i, row in rows if i % 2]
         gone = [i for i, _ in rows if i % 2 == 0]
-        self.plain_kept.add(kept, now)
+        self.plain_kept.add(kept, now, self.offset + 1)
         self.kept.add(
-            *_halves([k[0] for k in kept]), *_kept_columns(kept), now_ms=now, **_range(kept)
+            *_halves([k[0] for k in kept]),
+            *_kept_columns(kept),
+            now_ms=now,
+            offset=self.offset + 1,
+            **_range(kept),
         )
-        self.dropped.add(*_halves(gone), now)
-        self.clock_ms = max(self.clock_ms, now)
-        if gone:  # all in one generation, which ends when nothing was added for so long
-            self.dropped_ms = self.clock_ms
-        elif self.dropped_ms <= self.clock_ms - 50_000:
-            self.plain_dropped.clear()
-        self.plain_dropped.update(gone)
+        self.dropped.add(*_halves(gone), now, self.offset + 1)
+        self.plain_dropped.add(gone, now, self.offset + 1)
 
     def run(self, step: tuple[Any, ...]) -> None:
         kind, *given = step
@@ -187,6 +185,10 @@ class Both:
             assert got_order == self.plain_kept.overlapping(start, stop)
             self.kept.retire(stop)
             self.plain_kept.retire(stop)
+            self.kept.expire(self.time_ms)
+            self.plain_kept.expire(self.time_ms)
+            self.dropped.expire(self.time_ms, stop)
+            self.plain_dropped.expire(self.time_ms, stop)
         else:
             self.restart()
         first = [t["first"] for t in self.plain.traces.values()]

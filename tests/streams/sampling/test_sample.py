@@ -347,6 +347,69 @@ def test_spans_that_are_hours_late_are_a_new_trace() -> None:
     assert trace_id(1) in one.listed(one.offset - 1)
 
 
+@pytest.mark.parametrize("restart", [None, False, True])
+@pytest.mark.parametrize("kind", ["kept", "dropped"])
+def test_late_spans_follow_where_nothing_had_come_for_long(kind: str, restart: bool | None) -> None:
+    one = One(ALL if kind == "kept" else NONE)
+    one.send([Told(1)])
+    one.tick(5000)
+    one.send([Told(2)], HOUR_MS)
+    one.tick(5000)
+    if restart is not None:
+        one.restart(snapshot=restart)
+    one.send([Told(2, span=2)], 1000)
+    late = one.counts.late_kept_spans, one.counts.late_dropped_spans
+    assert late == ((1, 0) if kind == "kept" else (0, 1))
+    one.tick(5000)
+    assert len(one.verdicts) == 2, "each is decided once"
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+@pytest.mark.parametrize("bound", ["kept_max", "dropped_max"])
+def test_what_had_to_make_place_is_not_decided_again_after_a_crash(
+    bound: str, snapshot: bool
+) -> None:
+    """As long as its spans are not ordered: they are replayed."""
+    policies = [{"name": "some", "budget": {"traces_per_second": 20}}]
+    waits = {"decision_wait": 10.0, "root_wait": 0.5}
+    one = One({"policies": policies, bound: 5, **waits})
+    one.send([Told(10_000, parent=5)])  # without a root: it holds up the orders
+    one.send([Told(number) for number in range(1, 3001)])
+    one.tick(1500)
+    assert len(one.verdicts) == 3000
+    assert one.counts.forgotten_kept + one.counts.forgotten_dropped > 0
+    one.restart(snapshot=snapshot)
+    assert len(one.operator._open) == 1
+    one.tick(15_000)
+    assert len(one.verdicts) == 3001, "each is decided once"
+    kept = {trace for trace, keep in one.verdicts.items() if keep}
+    assert set(one.listed(1)) >= kept - {trace_id(10_000)}
+
+
+@pytest.mark.parametrize("snapshot", [False, True])
+@pytest.mark.parametrize("kind", ["kept", "dropped"])
+def test_a_late_span_at_the_end_of_the_memory_is_one_after_a_crash_too(
+    kind: str, snapshot: bool
+) -> None:
+    one = One({**(ALL if kind == "kept" else NONE), "decision_memory": 5.0})
+    one.send([Told(1)])
+    one.tick(3000)
+    for number in range(100, 148):
+        one.send([Told(number)])
+    one.send([Told(1, span=2)], 100)
+    at = one.offset - 1
+    for number in range(200, 215):
+        one.send([Told(number)])
+    late = one.counts.late_kept_spans + one.counts.late_dropped_spans
+    assert (late, one.orders[-1].stop < at) == (1, True)
+    one.restart(snapshot=snapshot)
+    for number in range(300, 350):
+        one.send([Told(number)])
+    one.tick(5000)
+    assert trace_id(1) in one.verdicts, "once"
+    assert (trace_id(1) in one.listed(at)) == (kind == "kept")
+
+
 @pytest.mark.parametrize("kind", ["kept", "dropped"])
 def test_memory_is_bounded_and_what_it_loses_is_counted(kind: str) -> None:
     policy = ALL if kind == "kept" else NONE
