@@ -6,7 +6,6 @@ otlp_spans  ->  sampling.decisions; spans on the wrong partition go back to otlp
 from __future__ import annotations
 
 import time
-import weakref
 
 from prometheus_client import CollectorRegistry
 
@@ -16,7 +15,7 @@ from schemas.errors import PermanentError
 from schemas.operators import Operator
 from streams import wire
 from streams.edges.platform import create_registry
-from streams.sampling.counts import SampleCounts, State
+from streams.sampling.counts import SampleCounts
 from streams.sampling.sample import Sample
 from topologies.runtime import Stage, serve
 from topologies.runtime.deadletter import dead_letter
@@ -46,7 +45,6 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
             counts=counts,
             dead_letter=give_up,
         )
-        weakref.finalize(operator, _forget, counts, partition, counts.partitions[partition])
         return (operator,)
 
     return Stage(
@@ -59,12 +57,6 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
         lifespan=lambda: warmed(warm_up_sample, config),
         warnings=Concerns(counts, names.spans),
     )
-
-
-def _forget(counts: SampleCounts, partition: int, state: State) -> None:
-    """The partition is somebody else's now, unless there is another operator for it here."""
-    if counts.partitions.get(partition) is state:
-        del counts.partitions[partition]
 
 
 async def run(config: Config) -> None:

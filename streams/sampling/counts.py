@@ -1,13 +1,14 @@
 """What sampling counts: plain numbers, one object a stage and process, shared by its partitions.
 
 Nothing is counted in a replay. Whoever exports them reads the attributes; only ``partitions``
-holds what goes up and down, and an entry is dropped when its partition has gone.
+holds what goes up and down, and only of partitions whose operator is there.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -42,7 +43,7 @@ class Histogram:
             self.buckets[bucket] += count
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class State:
     """What a partition holds, and how far behind it is."""
 
@@ -91,6 +92,8 @@ class SampleCounts:
     order_bytes: int = 0
     order_source_bytes: int = 0
     """Bytes of the source in ranges of orders."""
+    set_back_ms: int = 0
+    """By which batches' times went back, where that was more than ``clock.BACK_MS``."""
     partition_changes: int = 0
     """The topic was seen with another number of partitions than before."""
     verdict_records: int = 0
@@ -112,8 +115,8 @@ class SampleCounts:
     counted with every batch that has them."""
     unread_thresholds: int = 0
     """Spans whose ``th`` or ``rv`` could not be read, and counts as not there."""
-    partitions: dict[int, State] = field(default_factory=dict)
-    """By number."""
+    partitions: WeakValueDictionary[int, State] = field(default_factory=WeakValueDictionary)
+    """By number; an entry goes with the operator that holds it, unless another has taken over."""
     adjusted: dict[str, Value] = field(default_factory=dict)
     """What is set at run time, by name; None: as configured."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable
 
 import numpy as np
@@ -566,6 +567,25 @@ def test_what_a_partition_holds_is_told() -> None:
     assert (state.open_traces, state.oldest_undecided_ms) == (3, 1000)
     one.tick(1400)
     assert (state.open_traces, state.kept_remembered, state.oldest_undecided_ms) == (1, 2, 1400)
+
+
+def test_a_partition_is_told_of_as_long_as_an_operator_has_it() -> None:
+    counts = SampleCounts()
+
+    def make() -> Sample:
+        settings = Sampling()
+        return Sample(
+            settings, source="s", decisions="d", partition=2, partitions=3, counts=counts
+        )  # fmt: skip
+
+    before = make()
+    now = make()
+    del before  # a recovery makes a new one
+    gc.collect()
+    assert counts.partitions[2] is now._state
+    del now
+    gc.collect()
+    assert not counts.partitions
 
 
 def test_counts_by_policy_and_key() -> None:

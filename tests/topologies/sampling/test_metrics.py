@@ -52,7 +52,8 @@ def test_counts_of_sample_as_they_are_now() -> None:
     counts.dropped_traces["rest"] += 9
     counts.dropped_spans["rest"] += 90
     counts.late_dropped_spans = 2
-    counts.partitions[3] = State(open_traces=7, oldest_undecided_ms=1500, kept_remembered=5)
+    state = State(open_traces=7, oldest_undecided_ms=1500, kept_remembered=5)
+    counts.partitions[3] = state
     counts.end_to_decision_ms.observe([50, 10_000, 10_001, 10**9])
     found = samples(registry)
     prefix = "otlp_streams_sampling"
@@ -72,6 +73,8 @@ def test_counts_of_sample_as_they_are_now() -> None:
     }
     assert (buckets["0.1"], buckets["7.5"], buckets["10.0"], buckets["12.5"]) == (1, 1, 2, 3)
     assert buckets["+Inf"] == 4
+    del state  # its partition is somebody else's now
+    assert (f"{prefix}_open_traces", "3") not in samples(registry)
 
 
 def test_keys_are_bounded_and_what_is_beyond_is_counted_together() -> None:
