@@ -112,7 +112,11 @@ class WorkOrderHeader(VersionedRecord):
     issued_ms: int = Field(ge=0, le=_OFFSET_MAX)
     """When, by the broker's clock; Unix milliseconds."""
     time_ms: int = Field(ge=0, le=_OFFSET_MAX)
-    """The latest time of a message before ``stop``."""
+    """The latest time of a message before ``stop``; later where a broker's clock was set back."""
+    ahead_ms: int = Field(default=0, ge=0, le=_OFFSET_MAX)
+    """So much is ``time_ms`` ahead of the messages' times since their clock was set back."""
+    highest_ms: int = Field(default=0, ge=0, le=_OFFSET_MAX)
+    """The latest time of a message before ``stop``, before it was set back; 0: ``time_ms``."""
     part: int = Field(default=0, ge=0)
     """A range with many kept traces has several orders, each with some of them."""
     parts: int = Field(default=1, ge=1)

@@ -92,8 +92,8 @@ class SampleCounts:
     order_bytes: int = 0
     order_source_bytes: int = 0
     """Bytes of the source in ranges of orders."""
-    set_back_ms: int = 0
-    """By which batches' times went back, where that was more than ``clock.BACK_MS``."""
+    set_back_s: float = 0.0
+    """By which batches' times went back, in seconds, where that was more than ``clock.BACK_MS``."""
     partition_changes: int = 0
     """The topic was seen with another number of partitions than before."""
     verdict_records: int = 0

@@ -25,6 +25,7 @@ from schemas.config import Sampling
 from schemas.errors import MalformedMessage
 from schemas.records.sampling import MORE
 
+from .clock import Clock
 from .decider import Decider
 from .dropped_traces import DroppedTraces
 from .kept_traces import Kept, KeptTraces
@@ -149,13 +150,14 @@ class Decisions:
         for part in range(parts):
             rows = by_id[size * part // parts : size * (part + 1) // parts]
             order = WorkOrder(
-                *self._place, span.start, span.stop, now_ms, max(span.time_ms, self.orders.time_ms),
+                *self._place, span.start, span.stop, now_ms, span.clock.time_ms,
                 tuple(self._policies),
                 OrderedTraces(
                     listed.trace_id_high[rows], listed.trace_id_low[rows], listed.policy[rows],
                     listed.threshold[rows], more[rows] * np.uint8(MORE),
                 ),
                 partitions.told(), part, parts, partitions.strangers_until_ms,
+                span.clock.ahead_ms, span.clock.highest_ms,
             )  # fmt: skip
             yield Issued(order.encode(), 0 if part else span.size_bytes)
             self._settled(order)
@@ -170,6 +172,7 @@ class Decisions:
             tuple(self._policies),
             OrderedTraces(none, none, none.astype(np.int32), none, none.astype(np.uint8)),
             partitions.told(), 0, 1, partitions.strangers_until_ms,
+            self.orders.clock.ahead_ms, self.orders.clock.highest_ms,
         )  # fmt: skip
         self.settle(order)
         return order
@@ -185,7 +188,7 @@ class Decisions:
 
     def _settled(self, order: WorkOrder) -> None:
         if order.part == order.parts - 1:
-            self.orders.settle(order.stop, order.issued_ms, order.time_ms)
+            self.orders.settle(order.stop, order.issued_ms, order.clock)
             self.kept.expire(self.orders.time_ms)
             self.dropped.expire(self.orders.time_ms, order.stop)
 
@@ -197,7 +200,7 @@ class Decisions:
         head = {
             "end": self.orders.end,
             "issued_ms": self.orders.issued_ms,
-            "time_ms": self.orders.time_ms,
+            "clock": self.orders.clock,
             "policies": self._policies,
             "chunks": [len(part) for part in parts],
         }
@@ -208,7 +211,8 @@ class Decisions:
         first, *rest = list(chunks) or [b""]
         try:
             head = json.loads(first)
-            end, issued_ms, time_ms = head["end"], int(head["issued_ms"]), int(head["time_ms"])
+            end, issued_ms, clock = head["end"], int(head["issued_ms"]), head["clock"]
+            clock = Clock(*(int(each) for each in clock))
             end = None if end is None else int(end)
             policies = [str(name) for name in head["policies"]]
             kept, dropped, decider = (int(size) for size in head["chunks"])
@@ -222,7 +226,7 @@ class Decisions:
         self._learn_lags()
         self._policies = policies
         if end is not None:
-            self.orders.settle(end, issued_ms, time_ms)
+            self.orders.settle(end, issued_ms, clock)
 
 
 def _among(listed: Kept, by_id: NDArray[np.intp], others: Kept) -> NDArray[np.bool_]:

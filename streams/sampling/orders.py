@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+from .clock import Clock
+
 __all__ = ["Orders", "Piece", "Range"]
 
 
@@ -14,7 +16,10 @@ class Piece(NamedTuple):
     offset: int
     size_bytes: int
     time_ms: int
-    """Running maximum of the broker's times, its own included."""
+    """Sampling's time at it."""
+    ahead_ms: int = 0
+    highest_ms: int = 0
+    """As in ``Clock``."""
 
 
 class Range(NamedTuple):
@@ -30,9 +35,10 @@ class Range(NamedTuple):
         return sum(piece.size_bytes for piece in self.pieces)
 
     @property
-    def time_ms(self) -> int:
-        """Of its last message."""
-        return self.pieces[-1].time_ms
+    def clock(self) -> Clock:
+        """After its last message."""
+        last = self.pieces[-1]
+        return Clock(last.time_ms, last.ahead_ms, last.highest_ms)
 
     def halves(self) -> tuple[Range, Range] | None:
         """Two ranges in its place; None: one message cannot be cut."""
@@ -64,8 +70,8 @@ class Orders:
         nothing has come."""
         self.issued_ms = 0
         """When the last order was issued."""
-        self.time_ms = 0
-        """The latest time of a message before ``end``."""
+        self.clock = Clock()
+        """After the last message before ``end``."""
         self._undecided: deque[Piece] = deque()
         self._decided: deque[Piece] = deque()
         self._decided_bytes = 0
@@ -102,11 +108,17 @@ class Orders:
             start = found[-1].stop
         return found
 
-    def settle(self, stop: int, issued_ms: int, time_ms: int) -> None:
+    @property
+    def time_ms(self) -> int:
+        """Sampling's time at the last message before ``end``."""
+        return self.clock.time_ms
+
+    def settle(self, stop: int, issued_ms: int, clock: Clock) -> None:
         """An order up to ``stop`` is on the log."""
         self.end = stop
         self.issued_ms = issued_ms
-        self.time_ms = max(self.time_ms, time_ms)
+        if clock.time_ms >= self.clock.time_ms:
+            self.clock = clock
         for waiting in (self._decided, self._undecided):
             while waiting and waiting[0].offset < stop:
                 piece = waiting.popleft()

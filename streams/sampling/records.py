@@ -30,6 +30,7 @@ from schemas.records.sampling import (
     WorkOrderHeader,
 )
 
+from .clock import Clock
 from .packing import kind_of, pack, read_table, unpack
 from .step import Decided, Memory
 
@@ -205,6 +206,13 @@ class WorkOrder:
     part: int = 0
     parts: int = 1
     strangers_until_ms: int = 0
+    ahead_ms: int = 0
+    highest_ms: int = 0
+
+    @property
+    def clock(self) -> Clock:
+        """At the end of the range."""
+        return Clock(self.time_ms, self.ahead_ms, self.highest_ms or self.time_ms)
 
     @property
     def strangers(self) -> bool:
@@ -224,6 +232,8 @@ class WorkOrder:
             parts=self.parts,
             partitions=self.partitions,
             strangers_until_ms=self.strangers_until_ms,
+            ahead_ms=self.ahead_ms,
+            highest_ms=self.highest_ms,
             policies=self.policies,
             columns=(),
         )
@@ -281,7 +291,7 @@ def _work_order(header: WorkOrderHeader, value: bytes, text: bytes) -> WorkOrder
     return WorkOrder(
         header.topic, header.partition, header.start, header.stop, header.issued_ms,
         header.time_ms, header.policies, traces, header.partitions, header.part, header.parts,
-        header.strangers_until_ms,
+        header.strangers_until_ms, header.ahead_ms, header.highest_ms,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ nothing is decided until the source is replayed. What is not as it should be has
 - too many open traces: the oldest are decided early (``early_traces``)
 - clocks of spans decide nothing but a trace's duration and which of two entry spans is the
   earlier; missing times are counted (``timeless_traces``), wrong ones too (``skewed_traces``)
+- a broker's clock that is set back: time goes on (``set_back_s``)
 - another number of partitions is written to the log before it takes effect
   (``partition_changes``): what came before is replayed as it was taken
 """
@@ -32,6 +33,7 @@ from schemas.operators import Outcome, Scanned, Snapshots
 from schemas.records import Value
 from streams import wire
 
+from .clock import Clock
 from .columns import Traces
 from .counts import SampleCounts, State
 from .decided import Decisions, Place
@@ -111,8 +113,8 @@ class Sample:
         self._records = VerdictRecords(
             source, partition, self._decider.policies, self._key.fields, settings.order_max
         )
-        self._now_ms = 0
-        """The greatest time of a batch."""
+        self._clock = Clock()
+        """After the last batch."""
         self._next = 0
         """Offset after the last batch."""
         self._tally = Tally(SampleCounts() if counts is None else counts)
@@ -131,7 +133,9 @@ class Sample:
         if not live and batch.offset < (self._decisions.orders.end or 0):
             return self._outcome(())  # all of it is decided and ordered
         facts = self._facts.of(batch.value, scan)
-        now_ms = max(self._now_ms, batch.timestamp_ms, self._decisions.orders.time_ms)
+        before = self._before
+        clock = before.after(batch.timestamp_ms)
+        now_ms = clock.time_ms
         records: list[Record] = []
         if live and self._partitions.begins():
             records.append(self._mark(batch.offset, now_ms))
@@ -140,18 +144,25 @@ class Sample:
             scan, facts, batch.offset, now_ms, self._tenant(batch.headers),
             kept=self._decisions.kept, dropped=self._decisions.dropped, lags=self._decisions.lags,
         )  # fmt: skip
-        self._now_ms, self._next = now_ms, batch.offset + 1
-        self._decisions.orders.take(Piece(batch.offset, len(batch.value), now_ms))
+        self._clock, self._next = clock, batch.offset + 1
+        self._decisions.orders.take(Piece(batch.offset, len(batch.value), *clock))
         if not live:
             return self._outcome(())
         self._tally.batch(absorbed)
+        if clock.ahead_ms > before.ahead_ms:
+            self._tally.counts.set_back_s += (clock.ahead_ms - before.ahead_ms) / 1000
         records += self._elsewhere(batch, scan, absorbed)
         records += self._decide(now_ms)
         return self._outcome(records)
 
     def tick(self, now_ms: int) -> Outcome:
         """Decide and order what is due; the time is not remembered but in records."""
-        return self._outcome(self._decide(max(self._now_ms, now_ms)))
+        return self._outcome(self._decide(self._before.at(now_ms)))
+
+    @property
+    def _before(self) -> Clock:
+        """After the batch before the next one."""
+        return self._clock if self._next else self._decisions.orders.clock
 
     def _outcome(self, records: Sequence[Record]) -> Outcome:
         return Outcome(records, self._decisions.orders.end)

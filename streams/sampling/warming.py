@@ -28,6 +28,7 @@ def warm_up_tables() -> None:
     kept.add(ids, ids, ids, np.zeros(0, np.int32), now_ms=0)
     kept.overlapping(0, 0)
     kept.retire(0)
+    kept.expire(0)
     kept.find(0, 0)
     kept.restore(kept.chunks())
     one = np.ones(1, np.uint64)

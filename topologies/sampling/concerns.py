@@ -14,6 +14,8 @@ CONCERN_S = 600.0
 _SAMPLE = {
     "wrong_partition_spans": "{count:,} spans came on a partition that is not their trace's: "
     "whoever writes to {topic} chooses another than ingest.partitioner; they are sent there",
+    "set_back_s": "the broker's time ran back by {count:,} s on {topic}: sampling's goes on from "
+    "where it was, and is ahead by as much; look at the brokers' clocks",
     "returned_spans": "{count:,} spans were sent here by a worker that sees another number of "
     "partitions of {topic}",
 }

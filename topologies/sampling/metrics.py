@@ -44,6 +44,8 @@ _SAMPLE = (
      "Generations of the filter of dropped traces that were forgotten early, to make room."),
     ("unread_thresholds", "unread_thresholds",
      "Spans whose th or rv in the tracestate could not be read; taken for not sampled."),
+    ("set_back_s", "time_set_back_seconds",
+     "By which messages' times went back, where that was more than 30 s: a broker's clock is off."),
     ("partition_changes", "partition_changes", "The spans' topic has got more partitions."),
     ("orders", "orders", "Work orders written."),
     ("order_bytes", "order_bytes", "Bytes of work orders."),

@@ -38,10 +38,13 @@ VARIANTS: dict[str, dict[str, object]] = {
     "little memory": {"kept_max": 5, "dropped_max": 1},
     "long gaps": {"decision_memory": 5.0, "policies": [{"name": "half", "probability": 0.5}]},
     "short memory": {"decision_memory": 4.0},
+    "wrong clocks": {},
 }
-FORGETFUL = ("little memory", "long gaps", "short memory")
+FORGETFUL = ("little memory", "long gaps", "short memory", "wrong clocks")
 LONG_MS = {"long gaps": 300_000}
 """How long nothing comes now and then, where it is not six seconds."""
+AHEAD_MS = 600_000
+"""How much a broker's clock is ahead now and then, of wrong ones."""
 
 
 def sampling(**changes: object) -> Sampling:
@@ -93,17 +96,21 @@ def run(seed: int, variant: str, *, grow: bool) -> tuple[Host, Traffic]:
         )
 
     host, traffic, now = Host(make, PARTITIONS, RECORD_MAX), Traffic(rng, 0.1), START_MS
+    ahead_ms = highest_ms = 0
     grow_at = int(rng.integers(60, 120)) if grow else -1
     for step in range(180):
         now += int(rng.exponential(150)) + int(rng.random() < 0.02) * LONG_MS.get(variant, 6000)
         if step == grow_at:
             host.grow(2 * PARTITIONS, RECORD_MAX)
+        if variant == "wrong clocks" and rng.random() < 0.05:
+            ahead_ms = AHEAD_MS - ahead_ms
+            highest_ms = AHEAD_MS
         # Who sends may not have heard yet that there are more partitions.
         known = PARTITIONS if grow and step < grow_at + 10 else host.partitions
         for _ in range(int(rng.integers(0, 3))):
             partition, value = traffic.message(known)
             tenant = (("tenant", b"t%d" % rng.integers(2)),) if rng.random() < 0.5 else ()
-            host.send(value, partition, now, tenant)
+            host.send(value, partition, now + ahead_ms, tenant)
         if rng.random() < 0.03:
             host.send(b"\xff", int(rng.integers(host.partitions)), now)
         for lane in host.lanes:
@@ -111,7 +118,7 @@ def run(seed: int, variant: str, *, grow: bool) -> tuple[Host, Traffic]:
                 case "take":
                     lane.take()
                 case "tick" if not lane.waiting():
-                    lane.tick(now)
+                    lane.tick(now + highest_ms)
                 case "commit":
                     lane.commit(now)
                 case "crash":
@@ -130,7 +137,7 @@ def run(seed: int, variant: str, *, grow: bool) -> tuple[Host, Traffic]:
             )
             for lane in host.lanes:
                 lane.crash()
-    host.finish(now + 1000)
+    host.finish(now + highest_ms + 1000)
     return host, traffic
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.sampling.clock import Clock
 from streams.sampling.orders import Orders, Piece, Range
 
 
@@ -20,7 +21,7 @@ def filled(pieces: list[Piece], source_max_bytes: int = 100, interval_ms: int = 
 
 def settle(orders: Orders, ranges: list[Range], now_ms: int) -> None:
     for each in ranges:
-        orders.settle(each.stop, now_ms, each.time_ms)
+        orders.settle(each.stop, now_ms, each.clock)
 
 
 def test_nothing_is_due_while_nothing_is_decided() -> None:
@@ -35,7 +36,7 @@ def test_nothing_is_due_while_nothing_is_decided() -> None:
 def test_what_is_decided_waits_for_the_interval_or_for_size() -> None:
     orders = filled([Piece(7, 60, 5000)])
     first = orders.due(8, 5000)
-    assert [(r.start, r.stop, r.size_bytes, r.time_ms) for r in first] == [(7, 8, 60, 5000)]
+    assert [(r.start, r.stop, r.size_bytes, r.clock.time_ms) for r in first] == [(7, 8, 60, 5000)]
     settle(orders, first, 5000)
     orders.take(Piece(9, 60, 5100))
     assert orders.due(10, 5999) == []
@@ -63,10 +64,10 @@ def test_a_range_is_halved_down_to_one_message() -> None:
 def test_what_the_log_tells_is_not_ordered_again() -> None:
     """Messages may be replayed from before the end of the last order."""
     orders = Orders(100, 1000)
-    orders.settle(9, 4000, 3900)
+    orders.settle(9, 4000, Clock(3900))
     for offset in (8, 9, 11):
         orders.take(Piece(offset, 10, 4000 + offset))
-    orders.settle(10, 5000, 4009)
+    orders.settle(10, 5000, Clock(4009))
     assert (orders.end, orders.issued_ms, orders.time_ms) == (10, 5000, 4009)
     assert [(r.start, r.stop) for r in orders.due(12, 6000)] == [(10, 12)]
 
@@ -114,7 +115,7 @@ def test_ranges_tile_the_source_also_after_a_restart(
     log = run(Orders(100, 1000), pieces[:crash], 0)
     after = Orders(100, 1000)
     for each in log:
-        after.settle(each.stop, each.time_ms, each.time_ms)
+        after.settle(each.stop, each.clock.time_ms, each.clock)
     if log:
         # The log tells when an order was issued; the first message that was replayed, no less.
         issued = Orders(100, 1000)

@@ -211,7 +211,8 @@ def test_what_is_on_the_wire() -> None:
     assert json.loads(value[16 : 16 + size]) == {
         "schema_version": 1, "kind": "work_order", "topic": "otlp_spans", "partition": 3,
         "start": 10, "stop": 20, "issued_ms": 1_700_000_001_000, "time_ms": 1_700_000_000_000,
-        "part": 0, "parts": 1, "partitions": [], "strangers_until_ms": 0, "policies": ["all"],
+        "part": 0, "parts": 1, "partitions": [], "strangers_until_ms": 0, "ahead_ms": 0,
+        "highest_ms": 0, "policies": ["all"],
         "columns": [
             {"name": "trace_id_high", "dtype": "u1", "size": 2},
             {"name": "trace_id_low", "dtype": "u1", "size": 2},

@@ -307,6 +307,46 @@ def test_the_brokers_time_may_go_back() -> None:
     assert one.verdicts == {trace_id(1): True, trace_id(2): True}
 
 
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_a_brokers_clock_that_was_ahead_is_set_right(snapshot: bool) -> None:
+    """Nothing waits until it is as late as it was once, and nothing is decided otherwise."""
+    logs = []
+    for restarts in (False, True):
+        one = One()
+        one.send([Told(1)])
+        one.send([Told(2)], HOUR_MS)
+        one.send([Told(3)], -HOUR_MS)
+        for number in range(4, 64):
+            one.send([Told(number), Told(number - 3, span=2)], 100)
+            if restarts and number % 7 == 0:
+                one.restart(snapshot=snapshot)
+        assert len(one.operator._open) < 30, "a trace waits for two seconds"
+        assert one.operator._state.oldest_undecided_ms < 3000
+        assert one.orders[-1].stop > one.offset - 40
+        assert one.counts.set_back_s == HOUR_MS / 1000
+        # It is late again: nothing is counted twice.
+        one.send([Told(64)], HOUR_MS)
+        assert one.orders[-1].time_ms - one.now_ms < 10_000
+        one.tick(3000)
+        assert len(one.verdicts) == 64
+        logs.append([record.value for record in one.log])
+    assert logs[0] == logs[1]
+
+
+def test_a_tick_after_a_clock_was_set_back() -> None:
+    one = One()
+    one.send([Told(1)], HOUR_MS)
+    for number in range(2, 30):
+        one.send([Told(number)], 1000 if number > 2 else 1000 - HOUR_MS)
+    highest_ms = START_MS + HOUR_MS  # what the host counts from
+    for passed_ms in (1000, 1000):
+        highest_ms += passed_ms
+        one.now_ms = highest_ms
+        one.tick(0)
+    one.tick(1500)
+    assert len(one.verdicts) == 29
+
+
 def test_spans_without_an_end_are_decided_and_their_latency_is_not_known() -> None:
     one = One({"policies": [{"name": "slow", "match": {"latency": {"min": "1s"}}, "always": True}]})
     message = request([Told(1, took_ms=5000)])

@@ -159,5 +159,7 @@ def test_what_has_grown_is_a_concern_for_a_while() -> None:
     assert concerns() == {}
     counts.wrong_partition_spans += 1
     assert concerns()
+    counts.set_back_s = 3600.0
+    assert "ran back by 3,600 s" in concerns()["set_back_s"]
     lost = EmitCounts(removed_offsets=5)
     assert set(Concerns(lost, "otlp_spans", lambda: 0.0)()) == {"removed_offsets"}
