@@ -60,7 +60,8 @@ class Traces(NamedTuple):
     root_operation: NDArray[np.uint64]
     """Name hash of the root span; 0: not seen."""
     extra: NDArray[np.uint64]
-    """Shape (fields, traces): the first value other than 0 that arrived, the entry span's first."""
+    """Shape (fields, traces): the value of the newest span that was taken for the entry span and
+    has one; else the first that arrived, of any span; 0: none has."""
     root_lag_ms: NDArray[np.int64]
     """Broker's time from the root's arrival to the last span's; -1: no root was seen."""
     early: NDArray[np.bool_]
