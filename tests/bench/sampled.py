@@ -44,7 +44,7 @@ _POLICIES = [
 _PATIENCE_S = 240.0
 _LOOK_S = 0.3
 """To be looked at costs a worker milliseconds."""
-_SPANS_PER_MESSAGE = 500
+_SPANS_PER_MESSAGE = 5000
 
 
 class _Run(NamedTuple):
