@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -211,13 +211,15 @@ async def _until_drained(bootstrap: str, group: str, topic: str) -> int:
     raise RuntimeError(f"{group} did not drain {topic}")
 
 
-def fill(bootstrap: str, topic: str, partitions: int, messages: list[bytes], codec: str) -> None:
+def fill(
+    bootstrap: str, topic: str, partitions: int, messages: Iterable[bytes], codec: str
+) -> None:
     """Put messages on a topic, round robin, as a Collector's kafka exporter might."""
     asyncio.run(_fill(bootstrap, topic, partitions, messages, codec))
 
 
 async def _fill(
-    bootstrap: str, topic: str, partitions: int, messages: list[bytes], codec: str
+    bootstrap: str, topic: str, partitions: int, messages: Iterable[bytes], codec: str
 ) -> None:
     kafka = Kafka.model_validate({"brokers": [bootstrap], "producer": {"compression": codec}})
     async with AdminClient(kafka) as admin:
@@ -229,7 +231,7 @@ async def _fill(
         for number, message in enumerate(messages):
             record = Record(topic, message, number % partitions)
             sent.append(await producer.send(record.topic, record.value, partition=record.partition))
-            if len(sent) == 1000:
+            if len(sent) == 100:
                 await asyncio.gather(*sent)
                 sent = []
         await asyncio.gather(*sent)

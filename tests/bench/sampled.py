@@ -183,9 +183,7 @@ def _open(bootstrap: str, topic: str, traces: int, seed: int) -> None:
         made[places] = rng.integers(0, 256, (count, 16), np.uint8)
         return made.tobytes()
 
-    for done in range(0, traces, 100_000):
-        some = min(100_000, traces - done)
-        road.fill(bootstrap, topic, 1, [fresh() for _ in range(-(-some // count))], "zstd")
+    road.fill(bootstrap, topic, 1, (fresh() for _ in range(-(-traces // count))), "zstd")
 
 
 async def cost(bench: Bench, runs: int) -> Table:

@@ -180,7 +180,7 @@ async def test_policies_with_their_targets_over_all_processes():
     finally:
         await admin.stop()
     processes = rows(before, now)
-    assert [row.figures["open"] for row in processes] == [None, 5]
+    assert [row.figures["open"] for row in processes] == [None, state.open_traces]
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(policy_table(processes))
     lines = {line.split()[0]: line.split()[1:] for line in console.export_text().splitlines()}
