@@ -173,7 +173,7 @@ async def test_policies_with_their_targets_over_all_processes():
                 counts.kept_bytes.update(errors=50_000, rest=800_000)
                 counts.dropped_traces["rest"] += 70
             workers[1].kept_traces["rest"] += 20
-            workers[1].partitions[2] = State(open_traces=5)
+            state = workers[1].partitions[2] = State(open_traces=5)  # held as by an operator
             now = (await scrape(session, f"http://{admin.endpoint}"))._replace(
                 time_s=before.time_s + 2
             )
