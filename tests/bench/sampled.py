@@ -133,7 +133,11 @@ class Bench:
     async def memory(self, traces: int) -> tuple[int, int, int]:
         """Resident bytes idle, with so many open traces, and at most on the way there."""
         config = self._config(
-            1, decision_wait="10m", decision_memory="15m", max_open_traces=traces + 1000
+            1,
+            decision_wait="10m",
+            root_wait="0s",
+            decision_memory="15m",
+            max_open_traces=traces + 1000,
         )
         worker = Worker(self._directory, "sample", config, program=CLI)
         try:
