@@ -11,17 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from schemas.batches import Batch, Record
 from schemas.config import Config
-from schemas.errors import PermanentError
 from schemas.operators import Operator
 from streams.edges.platform import create_registry
 from streams.sampling.counts import EmitCounts
 from streams.sampling.emit import Emit
 from streams.sampling.records import VerdictRecord, WorkOrder, decode
 from topologies.runtime import SourceRange, Stage, serve
-from topologies.runtime.deadletter import dead_letter, without_value
 from topologies.sampling import Concerns, EmitMetrics
+from topologies.sampling.letters import dead_letters
 from topologies.sampling.warming import warm_up_emit, warmed
 
 __all__ = ["run", "stage"]
@@ -33,24 +31,20 @@ been written when it was more."""
 
 def stage(config: Config, registry: CollectorRegistry) -> Stage:
     """The table of the worker; its metrics appear in ``registry``."""
-    names, max_bytes = config.topics.names, config.kafka.producer.max_message
+    names = config.topics.names
     counts = EmitCounts()
     metrics = EmitMetrics(registry, counts)
 
     def taken(order: WorkOrder, root_ends_ns: NDArray[np.uint64]) -> None:
         metrics.taken(order, root_ends_ns, time.time_ns() // 1_000_000)
 
-    def give_up(batch: Batch, error: PermanentError) -> Record:
-        record = dead_letter(names.deadletter, "emit", batch, error, time.time_ns())
-        return record if len(record.value) <= max_bytes else without_value(record)
-
     def operators(_topic: str, _partition: int, _partitions: int) -> tuple[Operator, ...]:
         operator = Emit(
             output=names.spans_out,
-            max_bytes=max_bytes,
+            max_bytes=config.kafka.producer.max_message,
             partitioner=config.ingest.partitioner,
             counts=counts,
-            dead_letter=give_up,
+            dead_letter=dead_letters(config, "emit"),
             taken=taken,
         )
         return (operator,)

@@ -5,21 +5,17 @@ otlp_spans  ->  sampling.decisions; spans on the wrong partition go back to otlp
 
 from __future__ import annotations
 
-import time
-
 from prometheus_client import CollectorRegistry
 
-from schemas.batches import Batch, Record
 from schemas.config import Config
-from schemas.errors import PermanentError
 from schemas.operators import Operator
 from streams import wire
 from streams.edges.platform import create_registry
 from streams.sampling.counts import SampleCounts
 from streams.sampling.sample import Sample
 from topologies.runtime import Stage, serve
-from topologies.runtime.deadletter import dead_letter
 from topologies.sampling import Concerns, SampleMetrics, Targets
+from topologies.sampling.letters import dead_letters
 from topologies.sampling.warming import warm_up_sample, warmed
 
 __all__ = ["run", "stage"]
@@ -31,9 +27,6 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
     counts = SampleCounts(keys_max=config.telemetry.sampling_keys_max)
     SampleMetrics(registry, counts, Targets(config.sampling, counts.adjusted.get))
 
-    def give_up(batch: Batch, error: PermanentError) -> Record:
-        return dead_letter(names.deadletter, "sample", batch, error, time.time_ns())
-
     def operators(topic: str, partition: int, partitions: int) -> tuple[Operator, ...]:
         operator = Sample(
             config.sampling,
@@ -43,7 +36,7 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
             partitions=partitions,
             partitioner=config.ingest.partitioner,
             counts=counts,
-            dead_letter=give_up,
+            dead_letter=dead_letters(config, "sample"),
         )
         return (operator,)
 
