@@ -100,6 +100,15 @@ class Operator(Protocol):
         """
         ...
 
+    def flush(self) -> Sequence[Record]:
+        """Give what belongs into the transaction that is about to be committed.
+
+        For an operator that gathers what it says over many batches. Commits come when they come:
+        what its records mean together must not depend on it. Called before every commit and after
+        no replayed batch; with nothing to say it returns nothing, and makes no transaction.
+        """
+        ...
+
     def recall(self, record: Batch) -> None:
         """Take back what was logged before a restart."""
         ...

@@ -7,9 +7,11 @@ from typing import Any
 
 from .audit import Audit
 from .base import VersionedRecord
+from .binary import LAYOUT, Table
 from .control import Control
 from .deadletter import DeadLetter
-from .sampling import BINARY, LAYOUT, Table
+from .sampling import BINARY as SAMPLING
+from .windows import BINARY as WINDOWS
 
 __all__ = ["RECORDS", "json_schemas", "to_markdown"]
 
@@ -37,7 +39,8 @@ def to_markdown() -> str:
         "",
         "What lies on our topics is OTLP, except for these. `Control` and `Audit` are JSON objects",
         "in UTF-8, one a message; `DeadLetter` is what a dead letter's headers say. `Verdicts`",
-        "and `WorkOrder`, on `sampling.decisions`, are columns behind a header in JSON. Readers",
+        "and `WorkOrder`, on `sampling.decisions`, and `Partials`, on `windows.partials`, are",
+        "columns behind a header in JSON. Readers",
         "ignore fields that they do not know. New optional fields leave `schema_version` as it is;",
         "it is raised when an old reader would misunderstand, and a record of a newer version than",
         "the reader knows is refused, with a count and a log line, and never guessed at.",
@@ -46,7 +49,7 @@ def to_markdown() -> str:
         lines += ["", f"## {kind}", "", *_fields(schema)]
         lines += ["", "```json", json.dumps(schema, indent=2), "```"]
     lines += ["", "## Records of columns", "", *LAYOUT.strip().splitlines()]
-    for kind, header, tables in BINARY:
+    for kind, header, tables in (*SAMPLING, *WINDOWS):
         lines += ["", f"## {kind}", "", *_fields(_schema(header)), "", "Its columns:"]
         for table in tables:
             lines += ["", *_columns(table)]

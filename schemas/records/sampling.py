@@ -1,62 +1,30 @@
 """``sampling.decisions``: what was decided about traces, and what is to be sent on for it.
 
-Two kinds of records. Each is a block of columns behind a JSON header that says what they are, so
-that a reader needs nothing but ``docs/records.md``, which is made from ``LAYOUT``, ``BINARY`` and
-the models here.
+Two kinds of records. Each is a block of columns behind a JSON header that says what they are
+(binary.py), so that a reader needs nothing but ``docs/records.md``, which is made from ``BINARY``
+and the models here.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ..columns import Column
 from .base import VersionedRecord
+from .binary import ColumnPlace, Table
 
 __all__ = [
     "BINARY", "DECIDED_GROUPS", "DECIDED_ROOTS", "DECIDED_TRACES", "EARLY", "ERROR", "KEPT",
-    "KEY_TEXT", "LAYOUT", "MAGIC", "MORE", "ORDERED_TRACES", "RAISED", "ColumnPlace",
-    "Table", "VerdictsHeader", "WorkOrderHeader",
+    "KEY_TEXT", "MORE", "ORDERED_TRACES", "RAISED", "VerdictsHeader", "WorkOrderHeader",
 ]  # fmt: skip
 
-MAGIC = b"\x89OSR"
 KEPT, EARLY, ERROR = 1, 2, 4
 """Flags of a trace in a verdict record."""
 MORE = 1
 """Flag of a trace in a work order."""
 _OFFSET_MAX = 2**63 - 1
-
-LAYOUT = """
-| bytes | |
-|---|---|
-| 0 to 3 | 89 4F 53 52: `OSR` behind a byte that no text begins with |
-| 4 to 7 | CRC-32 (ISO 3309, as zlib has it) of everything after these 8 bytes |
-| 8 to 11 | size of the header, padding included |
-| 12 to 15 | 0 |
-| 16 … | the header: a JSON object in UTF-8, padded with blanks to a multiple of 8 bytes |
-| then | the columns in the order of `columns`, each padded with zeros to a multiple of 8 bytes |
-
-Numbers are little-endian. A column of integers is stored in any width that holds them, and `dtype`
-says in which: `u`, `i` or `f`, and the bytes of an element. Columns and fields of the header that
-a reader does not know are passed over.
-"""
-
-Table = tuple[Column, ...]
-"""Columns of one length."""
-
-
-class ColumnPlace(BaseModel):
-    """A column of the record."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
-
-    name: str
-    """Its name."""
-    dtype: str = Field(max_length=8)
-    """How it is stored, such as ``u4``."""
-    size: int = Field(ge=0, le=1 << 30)
-    """Its bytes, without padding."""
 
 
 class VerdictsHeader(VersionedRecord):

@@ -169,6 +169,10 @@ class Emit:
         """Nothing waits."""
         return Outcome()
 
+    def flush(self) -> Sequence[Record]:
+        """Nothing is gathered."""
+        return ()
+
     def recall(self, record: Batch) -> None:
         """There is no log."""
 

@@ -29,9 +29,9 @@ from schemas.records.sampling import (
     VerdictsHeader,
     WorkOrderHeader,
 )
+from streams.packing import kind_of, pack, read_table, unpack
 
 from .clock import Clock
-from .packing import kind_of, pack, read_table, unpack
 from .step import Decided, Memory
 
 __all__ = [
@@ -252,7 +252,7 @@ def decode(value: bytes) -> VerdictRecord | WorkOrder:
         return _verdicts(VerdictsHeader.decode(text), value, text)
     if kind == "work_order":
         return _work_order(WorkOrderHeader.decode(text), value, text)
-    raise MalformedRecord(f"decision record of kind {kind[:40]!r}")
+    raise MalformedRecord(f"a decision record of kind {kind[:40]!r}")
 
 
 def _verdicts(header: VerdictsHeader, value: bytes, text: bytes) -> VerdictRecord:

@@ -279,6 +279,10 @@ class Sample:
 
     # --- what comes back
 
+    def flush(self) -> Sequence[Record]:
+        """Nothing is gathered: everything is said at once."""
+        return ()
+
     def recall(self, record: Batch) -> None:
         """Take back a verdict or an order.
 

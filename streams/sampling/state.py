@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.records import MalformedRecord, VersionedRecord
-from schemas.records.sampling import ColumnPlace
-from streams.sampling.packing import kind_of, pack, unpack
+from schemas.records.binary import ColumnPlace
+from streams.packing import kind_of, pack, unpack
 
 __all__ = ["State", "dump_state", "load_state"]
 

@@ -62,6 +62,10 @@ class PassThrough:
         """Nothing waits."""
         return Outcome()
 
+    def flush(self) -> Sequence[Record]:
+        """Nothing is gathered."""
+        return ()
+
     def recall(self, record: Batch) -> None:
         """There is no log."""
 

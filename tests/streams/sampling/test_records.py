@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from schemas.columns import Column
 from schemas.records import MalformedRecord, NewerVersion
+from schemas.records.binary import MAGIC
 from schemas.records.sampling import (
     BINARY,
     DECIDED_GROUPS,
@@ -22,13 +23,12 @@ from schemas.records.sampling import (
     EARLY,
     ERROR,
     KEPT,
-    MAGIC,
     MORE,
     ORDERED_TRACES,
     RAISED,
     VerdictsHeader,
 )
-from streams.sampling.packing import pack
+from streams.packing import pack
 from streams.sampling.records import (
     DecidedGroups,
     DecidedTraces,

@@ -1,4 +1,4 @@
-"""Columns behind a JSON header, as bytes; ``schemas.records.sampling`` describes the layout."""
+"""Columns behind a JSON header, as bytes; ``schemas.records.binary`` describes the layout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.records import MalformedRecord, VersionedRecord
-from schemas.records.sampling import MAGIC, ColumnPlace, Table
+from schemas.records.binary import MAGIC, ColumnPlace, Table
 
 __all__ = ["kind_of", "pack", "pad", "read_table", "unpack"]
 
@@ -65,22 +65,22 @@ def pack(header: VersionedRecord, columns: Mapping[str, NDArray[Any]]) -> bytes:
 def kind_of(data: bytes) -> tuple[str, bytes]:
     """The kind of a record, and its header's JSON. Raises MalformedRecord."""
     if len(data) < _HEAD.size:
-        raise MalformedRecord(f"no decision record: {len(data)} bytes")
+        raise MalformedRecord(f"no such record: {len(data)} bytes")
     magic, checksum, size, zero = _HEAD.unpack_from(data)
     if magic != MAGIC:
-        raise MalformedRecord("no decision record: it begins with other bytes")
+        raise MalformedRecord("no such record: it begins with other bytes")
     if zlib.crc32(memoryview(data)[_BODY:]) != checksum:
-        raise MalformedRecord("damaged decision record: its checksum is another")
+        raise MalformedRecord("damaged record: its checksum is another")
     text = data[_HEAD.size : _HEAD.size + size]
     if zero or size % 8 or len(text) < size:
-        raise MalformedRecord("no decision record: its header's size is wrong")
+        raise MalformedRecord("no such record: its header's size is wrong")
     try:
         head = json.loads(text)
     except (ValueError, RecursionError):
-        raise MalformedRecord("no decision record: its header is no JSON") from None
+        raise MalformedRecord("no such record: its header is no JSON") from None
     kind = head.get("kind") if isinstance(head, dict) else None
     if not isinstance(kind, str):
-        raise MalformedRecord("no decision record: its header says no kind")
+        raise MalformedRecord("no such record: its header says no kind")
     return kind, text
 
 
@@ -90,7 +90,7 @@ def unpack(data: bytes, text: bytes, places: Sequence[ColumnPlace]) -> dict[str,
     at = _HEAD.size + len(text)
     for place in places:
         if at + pad(place.size) > len(data):
-            raise MalformedRecord(f"decision record ends within column {place.name}")
+            raise MalformedRecord(f"record ends within column {place.name}")
         dtype = _BY_NAME.get(place.dtype)
         if dtype is not None:
             if place.size % dtype.itemsize:
@@ -99,7 +99,7 @@ def unpack(data: bytes, text: bytes, places: Sequence[ColumnPlace]) -> dict[str,
             found[place.name] = np.frombuffer(data, dtype, count, at)
         at += pad(place.size)
     if at != len(data):
-        raise MalformedRecord(f"decision record has {len(data) - at} bytes too many")
+        raise MalformedRecord(f"record has {len(data) - at} bytes too many")
     return found
 
 
@@ -109,7 +109,7 @@ def read_table(columns: Mapping[str, NDArray[Any]], table: Table) -> list[NDArra
     for column in table:
         values = columns.get(column.name)
         if values is None:
-            raise MalformedRecord(f"decision record without column {column.name}")
+            raise MalformedRecord(f"record without column {column.name}")
         wanted = np.dtype("<" + column.dtype)
         if not _fits(values, wanted):
             raise MalformedRecord(f"column {column.name} holds what is no {column.dtype}")

@@ -1,0 +1,1 @@
+"""Rules over windows, their states, and what is said when one fires."""

@@ -1,0 +1,1 @@
+"""Detectors over blocks of series, and what their scores mean: conformal p-values."""

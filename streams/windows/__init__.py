@@ -1,0 +1,1 @@
+"""Event-time tumbling windows: partials of each source, merged, closed by a watermark."""
