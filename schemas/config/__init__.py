@@ -10,6 +10,7 @@ from .sampling import Aimd, Budget, Policy, RateLimit, Sampling
 from .security import ClientTls, ServerTls
 from .shape import Shape
 from .topics import TopicNames, Topics
+from .windows import WindowRule, Windows
 
 __all__ = [
     "Aimd",
@@ -43,5 +44,7 @@ __all__ = [
     "TextMatch",
     "TopicNames",
     "Topics",
+    "WindowRule",
+    "Windows",
     "split_endpoint",
 ]

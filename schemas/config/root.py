@@ -11,6 +11,7 @@ from .runtime import Runtime, Telemetry
 from .sampling import Sampling
 from .shape import Shape
 from .topics import Topics
+from .windows import Windows
 
 __all__ = ["Config"]
 
@@ -28,6 +29,8 @@ class Config(Settings):
     """Tail sampling: the stages sample and emit."""
     shape: Shape = Shape()
     """The shape stage."""
+    windows: Windows = Windows()
+    """Aggregation over time: the stage windows, and what others tell it."""
     export: Export = Export()
     """The export stage."""
     runtime: Runtime = Runtime()
