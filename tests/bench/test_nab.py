@@ -113,8 +113,10 @@ def test_series_are_read_with_their_windows(tmp_path: Path) -> None:
         3600_000,
     )
     assert one.upto(2).values.tolist() == [0.5, 1.5]
-    (tmp_path / "windows.json").write_text('{"real__a.csv": [["2014-04-01 01:30:00", "x"]]}')
-    with pytest.raises(ValueError, match="no point at the end of a window|Invalid"):
+    (tmp_path / "windows.json").write_text(
+        '{"real__a.csv": [["2014-04-01 01:30:00", "2014-04-01 03:00:00"]]}'
+    )
+    with pytest.raises(ValueError, match="no point at the end of a window"):
         series.load(tmp_path)
     with pytest.raises(FileNotFoundError, match=series.DIRECTORY):
         series.directory(str(tmp_path / "nowhere"))
