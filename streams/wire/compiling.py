@@ -3,8 +3,8 @@
 numba's own cache has two gaps for us: it notices changes only in the file of the outermost
 function, and it refuses a directory that it cannot write to. Here the directory is named by a
 fingerprint of all sources of the kernels, and one that is already filled may be read-only
-(an image built with the kernels inside, run on a read-only file system). Kernels of
-``streams.sampling`` have a directory of their own: who changes them compiles only those again.
+(an image built with the kernels inside, run on a read-only file system). Kernels of each other
+package of ``streams`` have a directory of their own: who changes them compiles only those again.
 
 The directory is the first of these that holds the kernels already or can be written to:
 ``$NUMBA_CACHE_DIR``, ``__pycache__`` beside this file, the user's cache directory. If there is
@@ -30,7 +30,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLoca
 __all__ = ["cache_directory", "inlined", "inner", "kernel"]
 
 _PACKAGE = Path(__file__).parent
-_SAMPLING = _PACKAGE.parent / "sampling"
+_STREAMS = _PACKAGE.parent
 _PREFIX = "otlp-streams-"
 SOURCES = (
     *("attributes", "compiling", "copying", "counting", "faults", "fields", "items"),
@@ -39,26 +39,27 @@ SOURCES = (
 """Modules of the engine whose code or tables are inside of kernels."""
 
 
-def sampling_sources() -> list[Path]:
-    """Modules of ``streams.sampling`` with kernels: those that import this one.
+def kernel_sources(room: str) -> list[Path]:
+    """Modules with kernels of another package of ``streams``: those that import this one.
 
     What such a kernel takes from another module of that package has to be of this kind, too.
     """
-    return [
-        path for path in sorted(_SAMPLING.rglob("*.py")) if "wire.compiling" in path.read_text()
-    ]
+    modules = sorted((_STREAMS / room).rglob("*.py"))
+    return [path for path in modules if "wire.compiling" in path.read_text()]
 
 
 def _room(module: str) -> str:
-    return "sampling" if module.startswith("streams.sampling") else "wire"
+    """The package of ``streams`` that a module is in; kernels from elsewhere are with ours."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "streams" and len(parts) > 2 else "wire"
 
 
 @cache
 def _fingerprint(room: str) -> str:
     sources = [_PACKAGE / f"{name}.py" for name in SOURCES]
     sources.append(_PACKAGE.parent.parent / "schemas" / "columns.py")
-    if room == "sampling":
-        sources += sampling_sources()
+    if room != "wire":
+        sources += kernel_sources(room)
     digest = hashlib.sha256()
     for source in sources:
         digest.update(source.read_bytes())
@@ -86,7 +87,7 @@ def cache_directory(room: str = "wire") -> Path | None:
             continue
         if os.access(directory, os.W_OK):
             if base == _PACKAGE / "__pycache__":
-                for old in base.glob(prefix + "[0-9a-f]*"):
+                for old in base.glob(prefix + 16 * "[0-9a-f]"):
                     if old != directory:
                         shutil.rmtree(old, ignore_errors=True)
             return directory

@@ -79,7 +79,7 @@ def test_kernels_of_sampling_are_kept_apart(
     package.mkdir()
     (package / "a_table.py").write_text("from streams.wire.compiling import kernel\n")
     (package / "a_policy.py").write_text("rate = 4\n")
-    monkeypatch.setattr(compiling, "_SAMPLING", package)
+    monkeypatch.setattr(compiling, "_STREAMS", tmp_path)
     monkeypatch.setattr(compiling, "_bases", lambda: [tmp_path / "cache"])
 
     def directories() -> tuple[Path | None, Path | None]:
@@ -156,10 +156,11 @@ def test_every_source_of_kernels_counts() -> None:
     }
     imported = {"fields"}  # tables that kernels have inside
     assert (compiled | imported) - {"scan"} <= set(compiling.SOURCES)
-    sampling = {path.resolve() for path in compiling.sampling_sources()}
-    for path in (ROOT / "streams" / "sampling").rglob("*.py"):
-        if any(mark in path.read_text() for mark in marks):
-            assert path in sampling
+    for room in ("alerts", "anomaly", "sampling", "windows"):
+        known = {path.resolve() for path in compiling.kernel_sources(room)}
+        for path in (ROOT / "streams" / room).rglob("*.py"):
+            if any(mark in path.read_text() for mark in marks):
+                assert path in known
 
 
 def test_each_stage_loads_what_it_needs() -> None:
