@@ -1,5 +1,15 @@
 """Configuration models. One file, checked as a whole before anything starts."""
 
+from .alerts import (
+    Absence,
+    AlertRule,
+    Alerts,
+    Anomaly,
+    AtLeast,
+    SeriesMatch,
+    Threshold,
+    WindowStatistic,
+)
 from .export import Backend, Export, Retry
 from .ingest import Cors, GrpcReceiver, HttpReceiver, Ingest, KafkaSource, split_endpoint
 from .kafka import ConsumerSettings, Kafka, OAuth, ProducerSettings, Sasl
@@ -13,7 +23,12 @@ from .topics import TopicNames, Topics
 from .windows import WindowRule, Windows
 
 __all__ = [
+    "Absence",
     "Aimd",
+    "AlertRule",
+    "Alerts",
+    "Anomaly",
+    "AtLeast",
     "AttributeMatch",
     "Backend",
     "Budget",
@@ -38,13 +53,16 @@ __all__ = [
     "Runtime",
     "Sampling",
     "Sasl",
+    "SeriesMatch",
     "ServerTls",
     "Shape",
     "Telemetry",
     "TextMatch",
+    "Threshold",
     "TopicNames",
     "Topics",
     "WindowRule",
+    "WindowStatistic",
     "Windows",
     "split_endpoint",
 ]

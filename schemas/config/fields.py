@@ -114,6 +114,8 @@ def format_value(field: FieldInfo, value: Any) -> Any:
     unit = unit_of(field)
     if value is None or unit is None:
         return value
+    if isinstance(value, tuple):
+        return tuple(format_value(field, each) for each in value)
     if unit == "duration":
         return format_duration(value)
     text = format_size(int(value))
@@ -178,7 +180,8 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, dict):
         return ", ".join(f"`{key}`" for key in value) or "none"
     if isinstance(value, tuple):
-        words = [f"`{v.value if isinstance(v, Enum) else v}`" for v in value]
+        shown = format_value(field, value)
+        words = [f"`{v.value if isinstance(v, Enum) else v}`" for v in shown]
         return ", ".join(words) or "none"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..signals import Signal
+from .alerts import Alerts
 from .base import Settings
 from .export import Export
 from .ingest import Ingest
@@ -31,6 +32,8 @@ class Config(Settings):
     """The shape stage."""
     windows: Windows = Windows()
     """Aggregation over time: the stage windows, and what others tell it."""
+    alerts: Alerts = Alerts()
+    """The detect stage: anomalies, and rules that become alerts."""
     export: Export = Export()
     """The export stage."""
     runtime: Runtime = Runtime()
