@@ -213,6 +213,19 @@ class Alerts(Settings):
     """Built-in rules that do not."""
     rules: tuple[AlertRule, ...] = Field(default=(), max_length=_RULES_MAX)
     """Rules beside them."""
+    series_max: int = Field(default=100_000, ge=1, le=10_000_000)
+    """Series that a partition of `windows` is watched for: one a group, rule and length that some
+    alert rule looks at. More are not watched, and counted."""
+    series_memory: Duration = Field(default=86_400.0, ge=60, le=86_400 * 90)
+    """A series without items for so long is forgotten, with its history and its alerts."""
+    stalled_after: Duration = Field(default=60.0, ge=5, le=86_400)
+    """`PipelineStalled` fires when no window of a partition has been closed for so long, beside
+    the shortest window's length."""
+    moved_with_max: int = Field(default=10, ge=0, le=100)
+    """Other statistics and groups of its service that an alert lists because they were unusual,
+    too."""
+    moved_with_windows: int = Field(default=3, ge=1, le=100)
+    """In which of their last windows."""
     active_max: int = Field(default=1000, ge=1, le=1_000_000)
     """Pending and firing alerts of one rule; of more, the rest is counted and not raised."""
     publish_pending: bool = False
