@@ -23,18 +23,30 @@ def demo(  # noqa: PLR0917 - typer calls it by name
         typer.Option(min=0.5, help="Send for so long and end by itself; default: until Ctrl-C."),
     ] = None,
     config: ConfigFile = None,
-    speed: Annotated[
-        str, typer.Option(metavar="FACTOR|max", help="Times as fast as recorded.")
-    ] = "10",
+    clients: Annotated[
+        int | None,
+        typer.Option(min=1, max=10_000, help="Clients that replay the recording at once."),
+    ] = None,
     rate: Annotated[
-        float | None, typer.Option(metavar="PER_S", help="Spans a second instead of a speed.")
+        float | None,
+        typer.Option(
+            min=1, metavar="PER_S", help="Spans a second, by as many clients."
+        ),
+    ] = None,
+    incident: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND:SERVICE@START+DURATION",
+            help="What happens to all clients at once, START after the first request; "
+            "``none`` for nothing.",
+        ),
     ] = None,
     inject: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KIND:SERVICE@START+DURATION",
             help="A fault in every lap, as with replay: errors:ts-order-service@10s+20s. "
-            "Default: more traffic, failures, slow requests. ``none`` for the recording as it is.",
+            "Default: some failures and slow requests. ``none`` for the recording as it is.",
         ),
     ] = None,
     truth: Annotated[
@@ -56,13 +68,15 @@ def demo(  # noqa: PLR0917 - typer calls it by name
     """
     import asyncio
 
-    from topologies.demo import FAULTS, Settings, Source, run
-    from topologies.replay import Pace
+    from topologies.demo import CLIENTS, FAULTS, INCIDENT, Settings, Source, clients_for, run
 
     faults = () if inject == ["none"] else tuple(inject or FAULTS)
+    happens = None if incident == "none" else (incident or INCIDENT)
+    if clients is None:
+        clients = CLIENTS if rate is None else clients_for(rate)
     settings = Settings(
         seconds=seconds,
-        source=Source(Pace.parse(speed, rate), faults, seed, truth),
+        source=Source(clients, happens, faults, seed, truth),
         config=config,
         any_ports=any_ports,
         as_json=as_json,

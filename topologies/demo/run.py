@@ -2,7 +2,7 @@
 
 1. the backend listens; Kafka starts; topics are created
 2. the stages start under a supervisor and become ready
-3. the excerpt is replayed in laps with faults in them, each with fresh ids, now
+3. a crowd replays the excerpt, each in laps with faults in them and fresh ids; and an incident
 4. sending stops; what was acknowledged is decided and arrives, within ``DRAIN_S``
 5. stages end by SIGTERM, then the backend, then Kafka; its data are discarded
 
@@ -26,15 +26,15 @@ from schemas.topics import topic_specs
 from streams.edges.platform import configure_logs
 from topologies.kafka import create_topics
 from topologies.localkafka import LocalKafka
-from topologies.replay import Pace
 
 from .backend import backend
+from .incident import INCIDENT
 from .ledger import Ledger
 from .plan import Plan, plan
 from .show import Show
 from .stages import Stages
 from .summary import mistaken, problems, summarise
-from .traffic import FAULTS, Source, Traffic, loading
+from .traffic import CLIENTS, FAULTS, Source, Traffic, loading
 from .verdicts import following
 
 __all__ = ["DRAIN_S", "Settings", "run"]
@@ -56,7 +56,7 @@ class Settings:
 
     seconds: float | None = None
     """Send for so long; None until Ctrl-C."""
-    source: Source = field(default_factory=lambda: Source(Pace(10.0), FAULTS, 1))
+    source: Source = field(default_factory=lambda: Source(CLIENTS, INCIDENT, FAULTS, 1))
     config: Path | None = None
     any_ports: bool = False
     as_json: bool = False
@@ -138,7 +138,7 @@ class _Demo:
         with log.open("a") as output:
             configure_logs(planned.config.telemetry, stream=output)
             async with contextlib.AsyncExitStack() as stack:
-                recording, truth = await stack.enter_async_context(loading(source))
+                loaded, truth = await stack.enter_async_context(loading(source))
                 stack.push_async_callback(self._said, "ended")
                 await self._kafka(planned, stack)
                 await stack.enter_async_context(backend(planned.backend, ledger))
@@ -147,7 +147,10 @@ class _Demo:
                     await stack.enter_async_context(following(planned.config, ledger.decided))
                 stages = await stack.enter_async_context(self._stages(planned, output))
                 await self._ready(planned, stages)
-                traffic = Traffic(planned.grpc, await recording, source, ledger, truth)
+                played, incident = await loaded
+                traffic = Traffic(
+                    planned.grpc, played, source, ledger, truth=truth, incident=incident
+                )
                 await self._flow(planned, stages, traffic, ledger)
                 self._show.phase("ending the stages, the backend and Kafka")
 
@@ -200,10 +203,10 @@ class _Demo:
         self._show.phase(f"look at it:  otlp-streams tap {topic} --brokers {planned.brokers}")
         self._show.phase(f"             otlp-streams top --url {planned.admin}")
         self._show.phase("telemetry flows" + ("" if self._settings.seconds else "; Ctrl-C ends it"))
-        replayer = traffic.replayer
-        watching = self._show.watching(planned, ledger, replayer.tally)
+        crowd = traffic.crowd
+        watching = self._show.watching(planned, ledger, crowd.tally)
         async with traffic.connected(), watching:
-            replaying = asyncio.create_task(replayer.run(drain_s=DRAIN_S))
+            replaying = asyncio.create_task(crowd.run(drain_s=DRAIN_S))
             stopping = asyncio.create_task(self._stopping.wait())
             await asyncio.wait(
                 {replaying, stopping, stages.ended},
@@ -211,7 +214,7 @@ class _Demo:
                 return_when=asyncio.FIRST_COMPLETED,
             )
             stopping.cancel()
-            replayer.stop()
+            crowd.stop()
             with contextlib.suppress(_Stopped):
                 await _unless(self._impatient, replaying)
             self._retries = traffic.retries
@@ -221,7 +224,7 @@ class _Demo:
                 return
             self._problems += [
                 f"{items:,} items were not acknowledged: {reason}"
-                for reason, items in replayer.tally.errors.most_common()
+                for reason, items in crowd.tally.errors.most_common()
             ]
             await self._drained(planned, ledger)
         self._restarts = await stages.restarts()

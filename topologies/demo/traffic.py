@@ -1,4 +1,4 @@
-"""What the demonstration sends: the recording in laps, with faults in it; and who hears of it."""
+"""What the demonstration sends: the recording in laps, by a crowd; and who hears of it."""
 
 from __future__ import annotations
 
@@ -18,36 +18,50 @@ from streams.edges.exporters import Exported
 from streams.recording.inject import parse
 from streams.recording.laps import Lap
 from topologies.demo_data import FILES
-from topologies.replay import Pace, Recording, Replayer, load
+from topologies.replay import Pace, Recording, Replayer, Tally, load
 from topologies.replay.session import Client, truth_writer
 
+from .crowd import Crowd
+from .incident import Incident, period
 from .ledger import Ledger
 
-__all__ = ["FAULTS", "FAULT_KINDS", "Source", "Traffic", "loading", "recorded"]
+__all__ = [
+    "CLIENTS", "FAULTS", "FAULT_KINDS", "Source", "Traffic", "clients_for", "loading", "recorded",
+]  # fmt: skip
 
+CLIENTS = 60
+"""Clients that play the recording at once: about 4,000 spans a second."""
 FAULTS = (
-    "load:*@0s+10m,factor=4",
-    "load:*@60s+25s,factor=2",
     "errors:ts-payment-service@0s+10m,rate=0.05,ancestors=true",
-    "errors:ts-order-service@0s+10m,rate=0.001,ancestors=true",
-    "latency:ts-order-service@0s+10m,factor=1,add=3s,rate=0.005",
+    "errors:ts-order-service@0s+10m,rate=0.003,ancestors=true",
+    "latency:ts-order-service@0s+10m,factor=1,add=3s,rate=0.02",
 )
-"""What is put into each lap where nothing else is asked for: four times the traffic, eight times
-for a while, a few failures and a few slow requests."""
+"""What is put into each lap where nothing else is asked for: few failures, few slow requests."""
 FAULT_KINDS = ("errors", "latency")
 """Faults that make a trace worth keeping."""
 
-_JOIN_MAX_BYTES = 32 << 10
-"""Requests of the recording are small; clients that batch send this much at once."""
+_JOIN_MAX_BYTES = 8 << 10
+"""Requests of the recording are small; a client that batches for a second sends this much."""
+_CONCURRENCY = 4
+"""Requests of one client under way."""
 
 
 class Source(NamedTuple):
-    """What is replayed, how fast, and by which dice."""
+    """What is replayed, by how many, and by which dice."""
 
-    pace: Pace
+    clients: int
+    incident: str | None
+    """Happens to all clients at once, see incident.py; None: nothing does."""
     injections: tuple[str, ...]
     seed: int
     truth_file: Path | None = None
+
+
+def clients_for(rate: float) -> int:
+    """How many clients make about so many spans a second."""
+    recording = recorded(Source(1, None, (), 0))
+    length_s = Pace(1.0).lap_s(recording)
+    return max(round(rate * length_s / recording.items[Signal.TRACES]), 1)
 
 
 def recorded(source: Source) -> Recording:
@@ -64,14 +78,18 @@ def recorded(source: Source) -> Recording:
 
 
 @contextlib.asynccontextmanager
-async def loading(source: Source) -> AsyncIterator[tuple[asyncio.Future[Recording], TextIO | None]]:
-    """The recording, as it is loaded in a thread, and the file for the truth about it.
+async def loading(
+    source: Source,
+) -> AsyncIterator[tuple[asyncio.Future[tuple[Recording, Incident | None]], TextIO | None]]:
+    """The recording and the incident, as a thread loads them, and the file for the truth.
 
     Raises:
         ConfigurationError: what is asked for is wrong; at once.
     """
     for text in source.injections:
         parse(text, 0)
+    if source.incident is not None:
+        period(source.incident)
     with contextlib.ExitStack() as files:
         truth = None
         if (path := source.truth_file) is not None:
@@ -79,15 +97,23 @@ async def loading(source: Source) -> AsyncIterator[tuple[asyncio.Future[Recordin
                 truth = files.enter_context(path.open("w"))
             except OSError as error:
                 raise ConfigurationError(f"{path}: {error.strerror}") from error
-        task = asyncio.create_task(asyncio.to_thread(recorded, source))
+        task = asyncio.create_task(asyncio.to_thread(_prepared, source))
         try:
             yield task, truth
         finally:
             await asyncio.gather(task, return_exceptions=True)
 
 
+def _prepared(source: Source) -> tuple[Recording, Incident | None]:
+    recording = recorded(source)
+    if source.incident is None:
+        return recording, None
+    rng = np.random.default_rng([source.seed, 2])
+    return recording, Incident(period(source.incident), recording.frames, rng)
+
+
 class Traffic:
-    """A client that replays the recording to an OTLP/gRPC endpoint until it is told to stop."""
+    """Clients that replay the recording to an OTLP/gRPC endpoint until they are told to stop."""
 
     def __init__(
         self,
@@ -95,7 +121,9 @@ class Traffic:
         recording: Recording,
         source: Source,
         ledger: Ledger,
+        *,
         truth: TextIO | None = None,
+        incident: Incident | None = None,
     ) -> None:
         self._recording = recording
         self._ledger = ledger
@@ -109,17 +137,27 @@ class Traffic:
                 retry=Retry(initial=0.1, maximum=2.0, max_elapsed=30.0),
             )
         )
-        self.replayer = Replayer(
-            recording,
+        self._source = source
+        self.incident = incident
+        self.crowd = Crowd(self._replayer, source.clients)
+
+    def _replayer(self, number: int, phase: float, tally: Tally) -> Replayer:
+        pace, incident = Pace(1.0), self.incident
+        return Replayer(
+            self._recording,
             self._client.delivery,
-            source.pace,
+            pace,
             laps=None,
             now=True,
             fresh_ids=True,
-            rng=np.random.default_rng([source.seed, 1]),
-            on_sent=ledger.sent,
+            phase_s=phase * pace.lap_s(self._recording),
+            concurrency=_CONCURRENCY,
+            tally=tally,
+            rng=np.random.default_rng([self._source.seed, 1, number]),
+            on_sent=self._ledger.sent,
             on_acknowledged=self._acknowledged,
             on_lap=self.lap,
+            **({} if incident is None else {"choose": incident.choose}),
         )
 
     @property

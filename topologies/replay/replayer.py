@@ -77,7 +77,10 @@ class Replayer:
         laps: how often; None until stopped.
         now: shift times to the present; without it laps follow each other in recorded time.
         fresh_ids: give each lap trace and span ids of its own.
+        phase_s: begin so far within the first lap, as if it had begun earlier.
         concurrency: requests under way.
+        choose: called with each frame that is due for the one to send instead; None: none is.
+        tally: account to keep; several replays may share one.
         rng: where fresh ids come from.
         on_sent: called with signal and bytes before a request goes out.
         on_acknowledged: called with signal, bytes and verdict when it was acknowledged.
@@ -96,19 +99,24 @@ class Replayer:
         laps: int | None = 1,
         now: bool = False,
         fresh_ids: bool = False,
+        phase_s: float = 0.0,
         concurrency: int = 32,
+        choose: Callable[[Frame], Frame | None] = lambda frame: frame,
+        tally: Tally | None = None,
         rng: np.random.Generator,
         on_sent: Callable[[Signal, bytes], None] = lambda _signal, _data: None,
         on_acknowledged: Callable[[Signal, bytes, Exported], None] = lambda _s, _d, _e: None,
         on_lap: Callable[[int, Lap], None] = lambda _number, _lap: None,
     ) -> None:
-        self.tally = Tally()
+        self.tally = Tally() if tally is None else tally
         self._recording = recording
         self._delivery = delivery
         self._pace = pace
         self._laps = laps
         self._now = now
         self._fresh_ids = fresh_ids
+        self._phase_s = phase_s
+        self._choose = choose
         self._rng = rng
         self._on_sent = on_sent
         self._on_acknowledged = on_acknowledged
@@ -141,26 +149,36 @@ class Replayer:
             raise self._defect
 
     async def _send_laps(self) -> None:
-        begin_s = time.monotonic()
-        while not self._stopping.is_set() and self.tally.laps != self._laps:
-            lap = self._lap(self.tally.laps)
+        skip_s, laps = self._phase_s, 0
+        begin_s = time.monotonic() - skip_s
+        while not self._stopping.is_set() and laps != self._laps:
+            lap = self._lap(laps, skip_s)
             self._on_lap(self.tally.laps, lap)
+            laps += 1
             self.tally.laps += 1
             for due_s, frame in self._pace.schedule(self._recording):
+                if due_s < skip_s:
+                    continue
                 await self._until(begin_s + due_s)
                 await self._slots.acquire()
                 if self._stopping.is_set():
                     self._slots.release()
                     return
-                self._send(frame, lap)
+                chosen = self._choose(frame)
+                if chosen is None:
+                    self._slots.release()
+                else:
+                    self._send(chosen, lap)
+            skip_s = 0.0
             begin_s = max(begin_s + self._pace.lap_s(self._recording), time.monotonic())
-            if self.tally.laps != self._laps:
+            if laps != self._laps:
                 await self._until(begin_s)
 
-    def _lap(self, number: int) -> Lap:
+    def _lap(self, number: int, skip_s: float) -> Lap:
         recording = self._recording
         if self._now:
-            shift_ns = self._pace.shift_to_ns(recording, time.time_ns())
+            began_ns = time.time_ns() - round(skip_s * 1e9)
+            shift_ns = self._pace.shift_to_ns(recording, began_ns)
         else:
             length_ns = recording.end_ns - recording.begin_ns + round(LAP_GAP_S * 1e9)
             shift_ns = number * length_ns

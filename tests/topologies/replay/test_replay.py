@@ -17,7 +17,7 @@ from schemas.signals import Signal
 from streams.recording.identity import identities
 from streams.wire import json as wire_json
 from topologies.demo_data import FILES
-from topologies.replay import Pace, Replayer, load
+from topologies.replay import Pace, Replayer, Tally, load
 from topologies.replay.session import Client
 
 ITEMS = {Signal.TRACES: 8316, Signal.METRICS: 2622, Signal.LOGS: 4468}
@@ -75,6 +75,37 @@ async def test_laps_have_ids_of_their_own_and_follow_each_other(serve, recording
     spans = {key: n for key, n in ids.items() if key[0] is Signal.TRACES}
     assert len(spans) == 3 * ITEMS[Signal.TRACES]
     assert len({one[:16] for _, one in spans}) == 3 * 98
+
+
+async def test_a_phase_leaves_out_the_begin_of_the_first_lap(serve, recording):
+    pace, tally = Pace(1000.0), Tally()
+    half = pace.lap_s(recording) / 2
+    async with serve() as server:
+        for number in range(2):
+            await send(
+                recording,
+                server,
+                pace=pace,
+                laps=2,
+                phase_s=half * number,
+                tally=tally,
+                fresh_ids=True,
+            )
+    assert tally.laps == 4
+    items = server.got.items[Signal.TRACES]
+    assert 3.2 * ITEMS[Signal.TRACES] < items < 3.8 * ITEMS[Signal.TRACES]
+    assert tally.acknowledged == server.got.items
+
+
+async def test_another_request_may_go_instead(serve, recording):
+    logs = [frame for frame in recording.frames if frame.signal is Signal.LOGS]
+    async with serve() as server:
+        await send(
+            recording,
+            server,
+            choose=lambda frame: logs[0] if frame is recording.frames[0] else None,
+        )
+    assert +server.got.items == {Signal.LOGS: logs[0].layout.items}
 
 
 async def test_now_is_now(serve, recording):
