@@ -14,6 +14,7 @@ from .export import Backend, Export, Retry
 from .ingest import Cors, GrpcReceiver, HttpReceiver, Ingest, KafkaSource, split_endpoint
 from .kafka import ConsumerSettings, Kafka, OAuth, ProducerSettings, Sasl
 from .matching import AttributeMatch, CountRange, DurationRange, Match, TextMatch
+from .notify import AlertmanagerTarget, Notify, PagerDutyTarget, SlackTarget, WebhookTarget
 from .root import Config
 from .runtime import Runtime, Telemetry
 from .sampling import Aimd, Budget, Policy, RateLimit, Sampling
@@ -26,6 +27,7 @@ __all__ = [
     "Absence",
     "Aimd",
     "AlertRule",
+    "AlertmanagerTarget",
     "Alerts",
     "Anomaly",
     "AtLeast",
@@ -45,7 +47,9 @@ __all__ = [
     "Kafka",
     "KafkaSource",
     "Match",
+    "Notify",
     "OAuth",
+    "PagerDutyTarget",
     "Policy",
     "ProducerSettings",
     "RateLimit",
@@ -56,11 +60,13 @@ __all__ = [
     "SeriesMatch",
     "ServerTls",
     "Shape",
+    "SlackTarget",
     "Telemetry",
     "TextMatch",
     "Threshold",
     "TopicNames",
     "Topics",
+    "WebhookTarget",
     "WindowRule",
     "WindowStatistic",
     "Windows",

@@ -21,10 +21,12 @@ __all__ = [
     "fields_of",
     "find",
     "format_value",
+    "inner_models",
     "is_secret",
     "model_at",
     "settings",
     "unit_of",
+    "written",
 ]
 
 _PLAIN = {
@@ -51,18 +53,24 @@ def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
 def settings(
     model: type[BaseModel], prefix: str = "", outer: tuple[type[BaseModel], ...] = ()
 ) -> Iterator[Setting]:
-    """Every setting below ``model``, in the order of the models; one inside of itself once."""
+    """Every setting below ``model``, in the order of the models; one inside of itself once.
+
+    Of models that one place may hold each setting is there once for all that have the same.
+    """
     for name, field in fields_of(model).items():
         path = f"{prefix}{name}"
-        inner, suffix = _inner_model(field.annotation)
-        if inner in (*outer, model):
-            inner = None
-        if inner is None or suffix or field.is_required() or field.default is None:
+        inner, suffix = inner_models(field.annotation)
+        inner = [each for each in inner if each not in (*outer, model)]
+        if not inner or suffix or field.is_required() or field.default is None:
             yield Setting(
                 path, _kind(field), _default(field), _bounds(field), field.description or ""
             )
-        if inner is not None:
-            yield from settings(inner, f"{path}{suffix}.", (*outer, model))
+        known = set[Setting]()
+        for each in inner:
+            for setting in settings(each, f"{path}{suffix}.", (*outer, model)):
+                if setting not in known:
+                    known.add(setting)
+                    yield setting
 
 
 def find(location: tuple[int | str, ...]) -> FieldInfo | None:
@@ -71,26 +79,53 @@ def find(location: tuple[int | str, ...]) -> FieldInfo | None:
 
 
 def model_at(location: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """The model whose fields stand at ``location``."""
-    return _walk(location)[1]
+    """The model whose fields stand at ``location``; of several that may, the first."""
+    models = _walk(location)[1]
+    return models[0] if models else None
 
 
-def _walk(location: tuple[int | str, ...]) -> tuple[FieldInfo | None, type[BaseModel] | None]:
-    model: type[BaseModel] | None = Config
+def written(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """A location of pydantic's as it is in a file: without what says which model was meant."""
+    kept = list[int | str]()
+    for i, step in enumerate(location):
+        _, models, item_next = _walk(location[:i])
+        if item_next or _tagged(models, step) is None:
+            kept.append(step)
+    return tuple(kept)
+
+
+def _walk(
+    location: tuple[int | str, ...],
+) -> tuple[FieldInfo | None, list[type[BaseModel]], bool]:
+    """The innermost field, the models that may follow it, and whether a name comes before."""
+    models: list[type[BaseModel]] = [Config]
     found: FieldInfo | None = None
     item_next = False
     for step in location:
         if item_next:
             item_next = False  # a name in, or an index into, a collection of models
-        elif model is None:
+        elif not models:
             break  # items of a plain collection belong to its field
-        elif step in (fields := fields_of(model)):
-            found = fields[str(step)]
-            model, suffix = _inner_model(found.annotation)
+        elif fields := [fields_of(each)[str(step)] for each in models if step in fields_of(each)]:
+            found = fields[0]
+            models, suffix = inner_models(found.annotation)
             item_next = bool(suffix)
+        elif (meant := _tagged(models, step)) is not None:
+            models = [meant]
         else:
-            return found, None
-    return found, model
+            return found, [], False
+    return found, models, item_next
+
+
+def _tagged(models: list[type[BaseModel]], step: int | str) -> type[BaseModel] | None:
+    """Of models of which one place may hold any, the one whose ``type`` is this."""
+    if len(models) < 2 or any(step in fields_of(each) for each in models):
+        return None
+    for each in models:
+        tag = fields_of(each).get("type")
+        if tag is not None and step in typing.get_args(tag.annotation):
+            return each
+    return None
 
 
 def is_secret(field: FieldInfo) -> bool:
@@ -135,17 +170,19 @@ def _mentions(annotation: Any, wanted: type) -> bool:
     )
 
 
-def _inner_model(annotation: Any) -> tuple[type[BaseModel] | None, str]:
-    """The model inside an annotation, and how a path goes on from the field to it."""
+def inner_models(annotation: Any) -> tuple[list[type[BaseModel]], str]:
+    """The models inside an annotation, and how a path goes on from the field to them."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation, ""
+        return [annotation], ""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    here = {dict: ".<name>", tuple: "[]", list: "[]"}.get(origin, "")
+    found = list[type[BaseModel]]()
     for argument in arguments:
-        inner, suffix = _inner_model(argument)
-        if inner is not None:
-            here = {dict: ".<name>", tuple: "[]", list: "[]"}.get(origin, "")
+        inner, suffix = inner_models(argument)
+        if suffix:
             return inner, here + suffix
-    return None, ""
+        found += inner
+    return found, here if found else ""
 
 
 def _kind(field: FieldInfo) -> str:
@@ -159,7 +196,7 @@ def _name(annotation: Any) -> str:  # noqa: PLR0911 - one kind of type after ano
     if origin is Literal:
         return ", ".join(f"`{a}`" for a in arguments)
     if origin in (Union, types.UnionType):
-        return " or ".join(_name(a) for a in arguments if a is not type(None))
+        return " or ".join(dict.fromkeys(_name(a) for a in arguments if a is not type(None)))
     if origin in (tuple, list):
         return f"list of {_name(arguments[0])}"
     if origin is dict:

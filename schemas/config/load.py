@@ -21,6 +21,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from ..errors import ConfigurationError
+from .fields import written
 from .problems import Location, Problem, explain, may_be_secret, path_of
 from .root import Config
 
@@ -75,7 +76,7 @@ def _validate(document: dict[str, Any], reading: _Reading) -> Config:
     except ValidationError as error:
         changed = False
         for e in error.errors():
-            location = e["loc"]
+            location = written(e["loc"])
             if e["type"] in _TEXT_WANTED and location in reading.texts:
                 changed |= _put(document, location, reading.texts[location])
             elif e["type"] in _SECTION_WANTED and e["input"] is None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from .fields import fields_of, find, is_secret, model_at, settings, unit_of
+from .fields import fields_of, find, is_secret, model_at, settings, unit_of, written
 from .root import Config
 from .units import format_duration, format_size
 
@@ -114,8 +114,9 @@ def explain(
 ) -> Problem:
     """One error of pydantic (an ``ErrorDetails``) as a problem of the file."""
     location: Location = tuple(error["loc"])
-    written = _written(document, location, error["input"])
-    return Problem(location, line_of(location), _message(error, location, written))
+    place = written(location)
+    value = _written(document, place, error["input"])
+    return Problem(place, line_of(place), _message(error, location, value))
 
 
 def _written(document: Any, location: Location, fallback: Any) -> Any:
@@ -148,6 +149,13 @@ def _message(error: Any, location: Location, written: Any) -> str:  # noqa: PLR0
         guess = nearest(str(written), possible)
         hint = f"; did you mean {guess}?" if guess else ""
         return f"{value} is not one of {', '.join(possible)}{hint}"
+    if kind == "union_tag_not_found":
+        return f"needs {context['discriminator']}, which says what it is"
+    if kind == "union_tag_invalid":
+        possible = re.findall(r"'([^']*)'", str(context["expected_tags"]))
+        guess = nearest(str(context["tag"]), possible)
+        hint = f"; did you mean {guess}?" if guess else ""
+        return f"type {context['tag']!r} is not one of {', '.join(possible)}{hint}"
     text = str(error["msg"]).removeprefix("Value error, ")
     if kind == "value_error":
         if isinstance(error["input"], str) and text.startswith(repr(error["input"])):

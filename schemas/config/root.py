@@ -8,6 +8,7 @@ from .base import Settings
 from .export import Export
 from .ingest import Ingest
 from .kafka import Kafka
+from .notify import Notify
 from .runtime import Runtime, Telemetry
 from .sampling import Sampling
 from .shape import Shape
@@ -34,6 +35,8 @@ class Config(Settings):
     """Aggregation over time: the stage windows, and what others tell it."""
     alerts: Alerts = Alerts()
     """The detect stage: anomalies, and rules that become alerts."""
+    notify: Notify = Notify()
+    """The notify stage: who is told of alerts."""
     export: Export = Export()
     """The export stage."""
     runtime: Runtime = Runtime()

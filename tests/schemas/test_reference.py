@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 import schemas.config
 from schemas.config import Config
-from schemas.config.fields import find, is_secret, model_at, unit_of
+from schemas.config.fields import find, inner_models, is_secret, model_at, unit_of
 from schemas.config.fields import settings as all_settings
 from schemas.config.load import load
 from schemas.config.problems import MASK
@@ -38,15 +38,10 @@ def test_every_model_is_reached() -> None:
     def models(model: type[BaseModel], outer: tuple[type[BaseModel], ...] = ()) -> set[str]:
         found = {model.__name__}
         for name in model.model_fields:
-            inner = _inner(model, name)
-            if inner and inner not in (*outer, model):
-                found |= models(inner, (*outer, model))
+            for inner in inner_models(model.model_fields[name].annotation)[0]:
+                if inner not in (*outer, model):
+                    found |= models(inner, (*outer, model))
         return found
-
-    def _inner(model: type[BaseModel], name: str) -> type[BaseModel] | None:
-        from schemas.config.fields import _inner_model
-
-        return _inner_model(model.model_fields[name].annotation)[0]
 
     public = {
         name for name in schemas.config.__all__ if isinstance(getattr(schemas.config, name), type)
