@@ -4,7 +4,8 @@
 ``split_by_size`` and ``select`` copy items by their byte ranges; ``count`` checks and counts
 frames only, which is what ``merge``, the concatenation, needs. For sampling, ``trace_state`` and
 ``lookup`` read what spans and resources say, and ``sampled`` copies the spans that are kept, with
-their threshold. Kernels are compiled by numba and release the GIL.
+their threshold. ``points`` and ``stream_identity`` read what data points say. Kernels are
+compiled by numba and release the GIL.
 """
 
 from streams.wire.counting import count
@@ -23,6 +24,7 @@ from streams.wire.partition import (
     partition_by_trace,
     partition_of_trace,
 )
+from streams.wire.points import PointFault, Points, metric_units, points, stream_identity
 from streams.wire.rewrite import Oversized, merge, select, split, split_by_size
 from streams.wire.sampled import Sampled, sampled
 from streams.wire.scan import (
@@ -48,7 +50,9 @@ __all__ = [
     "LogScan",
     "Oversized",
     "Partitioner",
+    "PointFault",
     "PointScan",
+    "Points",
     "Sampled",
     "Scan",
     "SpanScan",
@@ -59,9 +63,11 @@ __all__ = [
     "hash64",
     "lookup",
     "merge",
+    "metric_units",
     "partition_by_resource",
     "partition_by_trace",
     "partition_of_trace",
+    "points",
     "sampled",
     "scan",
     "scan_logs",
@@ -71,6 +77,7 @@ __all__ = [
     "service_hash",
     "split",
     "split_by_size",
+    "stream_identity",
     "trace_state",
     "warm_up",
 ]

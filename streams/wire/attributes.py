@@ -1,4 +1,4 @@
-"""The kernel that reads chosen attributes of resources, scopes and spans; see ``lookup``."""
+"""The kernel that reads chosen attributes of resources, scopes and items; see ``lookup``."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from streams.wire.memory import (
     store_u8,
 )
 from streams.wire.text import hash_bytes
-from streams.wire.tree import BODY, END, GAP_FIRST, GAP_STOP
+from streams.wire.tree import BODY, END, GAP_FIRST, GAP_STOP, LOGS, METRICS, NODE, TAG
 from streams.wire.walk import field_body, skip_field, skip_varint, varint_value
 
 __all__ = ["LENGTHS", "STARTS", "read_fields"]
 
 # Places, and kinds of values.
-RESOURCE, SCOPE, SPAN = range(3)
+RESOURCE, SCOPE, ITEM = range(3)
 ABSENT, STRING, BOOL, INT, DOUBLE, OTHER = range(6)
 # The table that ``field_of_key`` reads begins with a mask for each place and length of a key.
 LENGTHS = 256  # longer keys share the last one
@@ -273,10 +273,16 @@ def read_envelope(a, nodes, gaps, node, where, keys, table, count, column, rows,
             p = q
 
 
+@inner
+def point_attributes(data):
+    """Tag of the attributes of a data point by the field of Metric.data that it is in."""
+    return 0x4A if data == 9 else (0x0A if data == 10 else 0x3A)
+
+
 @kernel
 def read_fields(
-    data, nodes, gaps, leaves, resources, scopes, resource, scope, keys, table, places, area,
-    kind, hashes, start, stop, number,
+    data, signal, nodes, gaps, leaves, resources, scopes, resource, scope, keys, table, places,
+    area, kind, hashes, start, stop, number,
 ):  # fmt: skip
     """Fill the five arrays of Values. ``resources``, ``scopes``: the first node of these."""
     a = address_of(data)
@@ -290,7 +296,7 @@ def read_fields(
     area[OUT_NUMBER] = address_of(number)
     count = len(places)
     rows = len(resource)
-    wanted = np.zeros(SPAN + 1, np.int64)
+    wanted = np.zeros(ITEM + 1, np.int64)
     for f in range(count):
         wanted[places[f]] += 1
         for i in range(rows):
@@ -322,9 +328,12 @@ def read_fields(
                         stop[f, k] = stop[f, i]
                         number[f, k] = number[f, i]
             i = j
-    if wanted[SPAN] > 0:
+    if wanted[ITEM] > 0:
         for i in range(len(leaves)):
+            tag = 0x32 if signal == LOGS else 0x4A
+            if signal == METRICS:
+                tag = point_attributes(np.int64(nodes[leaves[i, NODE], TAG]) >> 3)
             read_attributes(
-                a, np.int64(leaves[i, BODY]), np.int64(leaves[i, END]), 0x4A, SPAN, key_bytes,
-                masks, count, i, rows, wanted[SPAN], work,
+                a, np.int64(leaves[i, BODY]), np.int64(leaves[i, END]), tag, ITEM, key_bytes,
+                masks, count, i, rows, wanted[ITEM], work,
             )  # fmt: skip

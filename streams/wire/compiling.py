@@ -34,7 +34,17 @@ _STREAMS = _PACKAGE.parent
 _PREFIX = "otlp-streams-"
 SOURCES = (
     *("attributes", "compiling", "copying", "counting", "faults", "fields", "items"),
-    *("memory", "partition", "sampled", "text", "threshold", "tracestate", "tree", "walk"),
+    *(
+        "memory",
+        "partition",
+        "point_values",
+        "sampled",
+        "text",
+        "threshold",
+        "tracestate",
+        "tree",
+        "walk",
+    ),
 )
 """Modules of the engine whose code or tables are inside of kernels."""
 

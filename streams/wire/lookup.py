@@ -1,4 +1,4 @@
-"""Values of chosen attributes, one column a field: of the resource, the scope or the span.
+"""Values of chosen attributes, one column a field: of the resource, the scope or the item.
 
 ``scan`` has validated every attribute: keys and strings are UTF-8, lengths fit, known fields have
 their wire type, nesting is at most 100 levels. So nothing can be wrong here; what is only unusual
@@ -18,11 +18,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.signals import Signal
 from streams.wire import attributes
 from streams.wire.attributes import LENGTHS, STARTS, read_fields
 from streams.wire.rewrite import check
-from streams.wire.scan import SpanScan
+from streams.wire.scan import Scan
 from streams.wire.scratch import scratch
+from streams.wire.tree import LOGS, METRICS, TRACES
 
 __all__ = [
     "FIELDS_MAX",
@@ -50,7 +52,8 @@ class ValueKind(IntEnum):
 class Attribute(NamedTuple):
     """An attribute by where it is and its key."""
 
-    where: Literal["resource", "scope", "span"]
+    where: Literal["resource", "scope", "span", "record", "point"]
+    """``span``, ``record``, ``point``: the item, whose scan it has to be."""
     key: str
 
 
@@ -61,7 +64,7 @@ FIELDS_MAX = 64
 
 
 class Values(NamedTuple):
-    """Values of attributes; every array has the shape (fields, spans)."""
+    """Values of attributes; every array has the shape (fields, items)."""
 
     kind: NDArray[np.int8]
     """``ValueKind``."""
@@ -74,11 +77,11 @@ class Values(NamedTuple):
     number: NDArray[np.float64]
     """An int, a double, or a bool as 0 or 1; NaN for what is none of these."""
 
-    def text(self, data: bytes, field: int, span: int) -> str:
+    def text(self, data: bytes, field: int, item: int) -> str:
         """A value for a person to read; '' for what is absent or OTHER."""
-        kind, number = int(self.kind[field, span]), float(self.number[field, span])
+        kind, number = int(self.kind[field, item]), float(self.number[field, item])
         if kind == ValueKind.STRING:
-            return data[int(self.start[field, span]) : int(self.stop[field, span])].decode()
+            return data[int(self.start[field, item]) : int(self.stop[field, item])].decode()
         if kind == ValueKind.BOOL:
             return "true" if number else "false"
         if kind == ValueKind.INT:
@@ -89,23 +92,27 @@ class Values(NamedTuple):
 _WHERE = {
     "resource": attributes.RESOURCE,
     "scope": attributes.SCOPE,
-    "span": attributes.SPAN,
+    "span": attributes.ITEM,
+    "record": attributes.ITEM,
+    "point": attributes.ITEM,
 }
+_ITEMS = {Signal.TRACES: "span", Signal.LOGS: "record", Signal.METRICS: "point"}
+_SIGNALS = {Signal.TRACES: TRACES, Signal.LOGS: LOGS, Signal.METRICS: METRICS}
 _COLUMNS = (np.int8, np.uint64, np.int32, np.int32, np.float64)
 
 
-def lookup(data: bytes, scan: SpanScan, fields: Sequence[Attribute]) -> Values:
-    """Values of ``fields`` for every span of ``data``, of which ``scan`` is the scan.
+def lookup(data: bytes, scan: Scan, fields: Sequence[Attribute]) -> Values:
+    """Values of ``fields`` for every item of ``data``, of which ``scan`` is the scan.
 
-    A resource's and a scope's attributes are read once and stand at each of its spans. Never
+    A resource's and a scope's attributes are read once and stand at each of its items. Never
     raises for what ``scan`` accepted. Raises ValueError for more than FIELDS_MAX different fields
-    and for a place other than resource, scope and span.
+    and for a place other than resource, scope and what the items of the scan are.
     """
     check(data, scan)
     return _values(data, scan, tuple(fields), scan.leaves, scan.resource, scan.scope)
 
 
-def service_hash(data: bytes, scan: SpanScan) -> NDArray[np.uint64]:
+def service_hash(data: bytes, scan: Scan) -> NDArray[np.uint64]:
     """Per resource: ``hash64`` of its ``service.name``; 0 if it has none.
 
     The same as ``lookup`` of SERVICE_NAME, but per resource and not per span.
@@ -120,14 +127,14 @@ def service_hash(data: bytes, scan: SpanScan) -> NDArray[np.uint64]:
 
 @lru_cache(maxsize=64)
 def _compiled(
-    fields: tuple[Attribute, ...],
+    fields: tuple[Attribute, ...], item: str
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64]]:
     """The keys one after the other, the table that ``field_of_key`` reads, and the places."""
     if len(fields) > FIELDS_MAX:
         raise ValueError(f"{len(fields)} fields in one lookup; at most {FIELDS_MAX}")
     for field in fields:
-        if field.where not in _WHERE:
-            raise ValueError(f"an attribute is of a resource, scope or span, not {field.where!r}")
+        if field.where not in ("resource", "scope", item):
+            raise ValueError(f"an attribute is of a resource, scope or {item}, not {field.where!r}")
     keys = [field.key.encode() for field in fields]
     table = np.zeros(STARTS + len(fields) + 1, np.int64)
     masks = table.view(np.uint64)
@@ -143,21 +150,22 @@ def _compiled(
 
 def _values(
     data: bytes,
-    scan: SpanScan,
+    scan: Scan,
     fields: tuple[Attribute, ...],
     leaves: NDArray[np.int32],
     resource: NDArray[np.int32],
     scope: NDArray[np.int32],
 ) -> Values:
     unique = tuple(dict.fromkeys(fields))
-    keys, table, places = _compiled(unique)
+    keys, table, places = _compiled(unique, _ITEMS[scan.signal])
     shape = (len(unique), len(resource))
     columns: list[NDArray[Any]] = [np.empty(shape, each) for each in _COLUMNS]
     array = np.frombuffer(data, np.uint8)
     array.flags.writeable = False
     first = scan.level_first
     read_fields(
-        *(array, scan.nodes, scan.gaps, leaves, first[1], first[2], resource, scope),
+        *(array, _SIGNALS[scan.signal], scan.nodes, scan.gaps, leaves, first[1], first[2]),
+        *(resource, scope),
         *(keys, table, places, scratch.area),
         *columns,
     )
