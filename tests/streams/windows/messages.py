@@ -1,4 +1,4 @@
-"""Messages of the topic `windows`, made by the protobuf library: for who reads them, and to compare.
+"""Messages of the topic `windows`, made by the protobuf library: for who reads them, as an oracle.
 
 A group is what the operator knows of it in one window, in plain numbers; ``messages`` gives the
 records of a window as they lie on the topic, the closing one last.
