@@ -91,6 +91,10 @@ class Holding:
         """Nothing waits; the replay stays as long."""
         return Outcome((), None if self.snapshots == "state" else 0)
 
+    def flush(self) -> Sequence[Record]:
+        """Nothing is gathered."""
+        return ()
+
     def recall(self, record: Batch) -> None:
         """There is no log."""
 

@@ -40,6 +40,9 @@ class Copying:
     def tick(self, now_ms: int) -> Outcome:
         return Outcome()
 
+    def flush(self) -> tuple[Record, ...]:
+        return ()
+
     def recall(self, record: object) -> None:
         raise AssertionError("it has no log")
 

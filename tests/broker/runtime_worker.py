@@ -96,6 +96,9 @@ class CopyingOperator:
             file.write(f"{self._partition} {now_ms}\n")
         return Outcome()
 
+    def flush(self) -> Sequence[Record]:
+        return ()
+
     def recall(self, record: Batch) -> None:
         raise AssertionError("it has no log")
 

@@ -25,6 +25,7 @@ __all__ = [
     "TOPIC",
     "Adjust",
     "Case",
+    "Commit",
     "History",
     "Refused",
     "Step",
@@ -52,7 +53,11 @@ class Adjust(NamedTuple):
     value: Value
 
 
-Step = Batch | Tick | Adjust
+class Commit(NamedTuple):
+    """What has been is about to be committed: what is gathered goes with it."""
+
+
+Step = Batch | Tick | Adjust | Commit
 
 
 class Refused(NamedTuple):
@@ -61,7 +66,13 @@ class Refused(NamedTuple):
     reason: str
 
 
-Found = Outcome | Refused | None
+class Flushed(NamedTuple):
+    """What was gathered for a commit."""
+
+    records: Sequence[Record]
+
+
+Found = Outcome | Refused | Flushed | None
 """What follows from a step; None: nothing can."""
 
 
@@ -88,6 +99,9 @@ class Case:
     """Declared bound of its state, over any history."""
     holds: Callable[[Sequence[Batch], Sequence[Record]], None] | None = None
     """Asserts what is true of all batches taken and all records that became visible."""
+    together: Callable[[Sequence[Record]], object] | None = None
+    """Of an operator that gathers: what records mean together, wherever commits come and whatever
+    was before them. None: the very records are the same, and none waits for a commit."""
     changed: Callable[[], Operator] | None = None
     """One with other settings, that would decide otherwise: what is logged must stand, and
     ``holds`` must be true across the change."""
@@ -97,25 +111,36 @@ class Case:
 
 
 class History(NamedTuple):
-    """Steps, and where it is looked at: ``snapshot <= crash <= len(steps)``."""
+    """Steps, and where it is looked at: ``snapshot <= crash <= len(steps)``.
+
+    Snapshots are taken, and crashes survived, right after a commit, or at the very beginning.
+    """
 
     steps: list[Step]
     snapshot: int
     crash: int
 
+    @property
+    def uncommitted(self) -> list[Step]:
+        """Its steps with a commit at the end alone."""
+        return [*(each for each in self.steps if not isinstance(each, Commit)), Commit()]
+
 
 @st.composite
 def histories(draw: st.DrawFn, case: Case) -> History:
-    """Offsets with gaps (transaction markers), broker's times, ticks between."""
+    """Offsets with gaps (transaction markers), broker's times, ticks and commits between."""
     offset, now_ms = draw(st.integers(0, 5)), 1_700_000_000_000
     steps: list[Step] = []
-    kinds = ["batch", "batch", "batch", "tick", "poison"]
+    kinds = ["batch", "batch", "batch", "tick", "poison", "commit"]
     kinds += [] if case.adjustments is None else ["adjust"]
     for _ in range(draw(st.integers(0, case.steps_max))):
         now_ms += draw(st.integers(0, 3000))
         kind = draw(st.sampled_from(kinds))
         if kind == "tick":
             steps.append(Tick(now_ms))
+            continue
+        if kind == "commit":
+            steps.append(Commit())
             continue
         if kind == "adjust" and case.adjustments is not None:
             steps.append(draw(case.adjustments))
@@ -124,8 +149,10 @@ def histories(draw: st.DrawFn, case: Case) -> History:
         headers = draw(st.sampled_from(_HEADERS))
         steps.append(Batch(TOPIC, PARTITION, offset, now_ms, draw(case.keys), value, headers))
         offset += draw(st.sampled_from([1, 1, 1, 2, 7]))
-    crash = draw(st.integers(0, len(steps)))
-    return History(steps, draw(st.integers(0, crash)), crash)
+    steps.append(Commit())
+    after = [0, *(n for n, step in enumerate(steps, 1) if isinstance(step, Commit))]
+    crash = draw(st.sampled_from(after))
+    return History(steps, draw(st.sampled_from([n for n in after if n <= crash])), crash)
 
 
 def check(case: Case, *, shrink: bool = True) -> None:
@@ -181,6 +208,8 @@ def take(case: Case, operator: Operator, step: Step, *, replayed: bool = False) 
     """One step of the host."""
     if isinstance(step, Tick):
         return operator.tick(step.now_ms)
+    if isinstance(step, Commit):
+        return Flushed(list(operator.flush()))
     if isinstance(step, Adjust):
         operator.adjust(*step)
         return None
@@ -218,7 +247,12 @@ def replay_from(steps: Sequence[Step], found: Sequence[Found]) -> int:
 
 def records(found: Iterable[Found]) -> list[Record]:
     """What became visible."""
-    return [r for outcome in found if isinstance(outcome, Outcome) for r in outcome.records]
+    return [r for each in found if isinstance(each, Outcome | Flushed) for r in each.records]
+
+
+def mean(case: Case, found: Sequence[Found]) -> object:
+    """What is compared of what has followed."""
+    return found if case.together is None else case.together(records(found))
 
 
 def log(operator: Operator, visible: Sequence[Record]) -> list[Batch]:
@@ -261,6 +295,7 @@ def recover(
     for step in steps[:crash]:  # ticks are not replayed: nobody wrote them down
         if isinstance(step, Batch) and step.offset >= begin:
             take(case, operator, step, replayed=True)
+    assert not operator.flush(), "gathered from what is committed"
     tell(operator, steps[:crash])
     return operator
 
@@ -288,18 +323,36 @@ def well_formed(case: Case, history: History) -> None:
     least = 0
     for count, step in enumerate(history.steps, 1):
         outcome = take(case, operator, step)
+        if isinstance(outcome, Flushed):
+            _usable(operator, outcome.records)
+            assert not operator.flush(), "given twice"
         if not isinstance(outcome, Outcome):
             continue
         after = next_offset(history.steps[:count])
         begin = after if outcome.replay_from is None else outcome.replay_from
         assert least <= begin <= after, f"replay_from {begin}, after {least}, next is {after}"
         least = begin
-        for record in outcome.records:
-            assert record.topic
-            feeds_itself = record.topic == TOPIC and record.partition in (None, PARTITION)
-            assert not feeds_itself, "an operator's records do not come back to it"
-            assert isinstance(record.value, bytes)
-            assert record.topic != operator.log_topic or record.partition == PARTITION
+        _usable(operator, outcome.records)
+
+
+def _usable(operator: Operator, records: Sequence[Record]) -> None:
+    for record in records:
+        assert record.topic
+        feeds_itself = record.topic == TOPIC and record.partition in (None, PARTITION)
+        assert not feeds_itself, "an operator's records do not come back to it"
+        assert isinstance(record.value, bytes)
+        assert record.topic != operator.log_topic or record.partition == PARTITION
+
+
+def commits_come_when_they_come(case: Case, history: History) -> None:
+    """What follows from inputs means the same wherever commits are between them."""
+    found = run(case, case.make(), history.steps)
+    alone = run(case, case.make(), history.uncommitted)
+    if case.together is None:
+        assert not any(isinstance(each, Flushed) and each.records for each in [*found, *alone])
+        assert [each for each in found if not isinstance(each, Flushed)] == alone[:-1]
+    else:
+        assert mean(case, found) == mean(case, alone)
 
 
 def poison_leaves_no_trace(case: Case, history: History) -> None:
@@ -323,6 +376,7 @@ def snapshots_go_on(case: Case, history: History) -> None:
     found = run(case, operator, history.steps[: history.crash])
     chunks = operator.snapshot()
     assert all(isinstance(chunk, bytes) for chunk in chunks)
+    whole = mean(case, undisturbed)
     if operator.snapshots == "state":
         other = case.make()
         other.restore(iter(chunks))
@@ -331,8 +385,8 @@ def snapshots_go_on(case: Case, history: History) -> None:
         now = history._replace(snapshot=history.crash)
         other = recover(case, case.make, now, undisturbed, chunks)
     rest = history.steps[history.crash :]
-    assert found + run(case, operator, rest) == undisturbed
-    assert found + run(case, other, rest) == undisturbed
+    assert mean(case, found + run(case, operator, rest)) == whole
+    assert mean(case, found + run(case, other, rest)) == whole
 
 
 def recovery_goes_on(case: Case, history: History) -> None:
@@ -342,15 +396,16 @@ def recovery_goes_on(case: Case, history: History) -> None:
     """
     undisturbed = run(case, case.make(), history.steps)
     rest = history.steps[history.crash :]
+    wanted = mean(case, undisturbed[history.crash :])
     chunks = _snapshot(case, history)
     recovered = recover(case, case.make, history, undisturbed, chunks)
     if recovered.snapshots != "none":  # what it writes now serves the next crash
         now = history._replace(snapshot=history.crash)
         again = recover(case, case.make, now, undisturbed, recovered.snapshot())
-        assert run(case, again, rest) == undisturbed[history.crash :]
+        assert mean(case, run(case, again, rest)) == wanted
         lost = recover(case, case.make, history, undisturbed, None)
-        assert run(case, lost, rest) == undisturbed[history.crash :], "without its snapshot"
-    assert run(case, recovered, rest) == undisturbed[history.crash :]
+        assert mean(case, run(case, lost, rest)) == wanted, "without its snapshot"
+    assert mean(case, run(case, recovered, rest)) == wanted
     if case.changed and case.holds:
         changed = recover(case, case.changed, history, undisturbed, chunks)
         found = [*undisturbed[: history.crash], *run(case, changed, rest)]
@@ -376,7 +431,9 @@ def nothing(case: Case) -> None:
     assert operator.snapshots in {"none", "state", "log"}
     assert operator.log_topic or operator.snapshots != "log", "a snapshot of which log?"
     operator.adjust("of.somebody.else", 1)
-    assert not operator.tick(0).records
+    assert not operator.flush()
+    idle = operator.tick(0).records
+    assert case.together(idle) == case.together(()) if case.together else not idle
     if operator.snapshots != "none":
         restored = case.make()
         restored.restore(iter(operator.snapshot()))
@@ -391,6 +448,7 @@ def nothing(case: Case) -> None:
 LAWS = (
     deterministic,
     well_formed,
+    commits_come_when_they_come,
     poison_leaves_no_trace,
     snapshots_go_on,
     recovery_goes_on,

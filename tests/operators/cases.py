@@ -12,7 +12,7 @@ from schemas.operators import Snapshots, Source
 from schemas.signals import Signal
 from streams import wire
 from streams.shaping import PassThrough
-from tests.operators import deciding, quoting
+from tests.operators import deciding, gathering, quoting
 from tests.operators.battery import PARTITION, Adjust, Case
 from tests.operators.counting import Counting, read, scan
 from tests.operators.sampling import SAMPLING
@@ -80,6 +80,27 @@ def _deciding() -> Iterator[Case]:
         )
 
 
+def _gathered(batches: Sequence[Batch], visible: Sequence[Record]) -> None:
+    keys = [key for record in visible for key in gathering.read(record.value).keys]
+    assert keys == [b.value.decode() for b in batches]
+
+
+def _gathering() -> Iterator[Case]:
+    def together(records: Sequence[Record]) -> list[str]:
+        return [key for record in records for key in gathering.read(record.value).keys]
+
+    yield Case(
+        "gathering",
+        partial(gathering.Gathering, "gathered", PARTITION),
+        st.sampled_from([b"a", b"b", b"c"]),
+        st.just(b"!"),
+        holds=_gathered,
+        together=together,
+        size=lambda operator: len(operator.keys),
+        size_max=4,
+    )
+
+
 def _quoted(batches: Sequence[Batch], visible: Sequence[Record]) -> None:
     assert [quoting.read(record.value).offset for record in visible] == [
         batch.offset for batch in batches if b"-" in batch.value
@@ -134,4 +155,4 @@ def _few(signal: Signal) -> st.SearchStrategy[bytes]:
     return drawn.filter(lambda value: wire.scan(signal, value).items > 0)
 
 
-CASES = [*_counting(), *_deciding(), *_quoting(), *_passing(), *SAMPLING]
+CASES = [*_counting(), *_deciding(), *_gathering(), *_quoting(), *_passing(), *SAMPLING]

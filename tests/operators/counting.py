@@ -141,6 +141,10 @@ class Counting:
         emit = self._waiting and self.log_topic
         return self._outcome((self._record(),) if emit else ())
 
+    def flush(self) -> Sequence[Record]:
+        """Nothing is gathered."""
+        return ()
+
     def _record(self) -> Record:
         self._waiting, self._logged = 0, self._first
         counted = Counted(

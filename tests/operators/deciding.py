@@ -77,6 +77,10 @@ class Deciding:
         """Decide about all that waits."""
         return self._decide() if self.waiting else self._outcome([])
 
+    def flush(self) -> Sequence[Record]:
+        """Nothing is gathered."""
+        return ()
+
     def _decide(self) -> Outcome:
         decision = Decision(self.number, self.next, [key for _, key in self.waiting])
         self.number += 1

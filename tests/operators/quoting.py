@@ -68,6 +68,10 @@ class Quoting:
         """Nothing waits."""
         return Outcome()
 
+    def flush(self) -> Sequence[Record]:
+        """Nothing is gathered."""
+        return ()
+
     def recall(self, record: Batch) -> None:
         """There is no log."""
 

@@ -24,6 +24,7 @@ from .battery import PARTITION, TOPIC, Case, check
 from .cases import CASES
 from .counting import Counting, scan
 from .deciding import EVERY, Deciding
+from .gathering import Gathering
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -188,6 +189,40 @@ class Keyed(Deciding):
         return outcome._replace(records=[*outcome.records, again])
 
 
+class Repeating(Gathering):
+    """Says again at the next commit what was in the last one."""
+
+    def flush(self) -> Sequence[Record]:
+        keys = self.keys
+        records = super().flush()
+        self.keys = keys
+        return records
+
+
+class Reluctant(Gathering):
+    """Waits for company, although the batch is about to be committed."""
+
+    def flush(self) -> Sequence[Record]:
+        return super().flush() if len(self.keys) > 1 else ()
+
+
+class Replaying(Gathering):
+    """Wants everything again, and gathers it again."""
+
+    def process(self, scanned: Scanned) -> Outcome:
+        return super().process(scanned._replace(replayed=False))._replace(replay_from=0)
+
+    def tick(self, now_ms: int) -> Outcome:
+        return Outcome((), 0)
+
+
+class Talkative(Gathering):
+    """Has something to say at every commit, and makes one of it."""
+
+    def flush(self) -> Sequence[Record]:
+        return [Record("gathered", b'{"next": 0, "keys": []}', PARTITION), *super().flush()]
+
+
 SNAPSHOT: list[type[Counting]] = [Random, Dirty, Forgetful, Draining, Restless, Swallowing]
 REPLAY: list[type[Counting]] = [
     Random,
@@ -224,6 +259,19 @@ def test_a_fault_is_found_by_log(kind: type[Deciding]) -> None:
     make = partial(kind, "deciding", "decided", PARTITION, snapshots="log")
     with pytest.raises(AssertionError):
         check(replace(sound, make=make, changed=partial(make, every=2)), shrink=False)
+
+
+@pytest.mark.parametrize("kind", [Repeating, Reluctant, Replaying, Talkative])
+def test_a_fault_is_found_of_what_is_gathered(kind: type[Gathering]) -> None:
+    sound = next(case for case in CASES if case.name == "gathering")
+    with pytest.raises(AssertionError):
+        check(replace(sound, make=partial(kind, "gathered", PARTITION)), shrink=False)
+
+
+def test_one_that_gathers_must_say_what_its_records_mean_together() -> None:
+    sound = next(case for case in CASES if case.name == "gathering")
+    with pytest.raises(AssertionError):
+        check(replace(sound, together=None), shrink=False)
 
 
 def test_who_needs_its_log_beyond_the_replay_needs_snapshots_of_it() -> None:

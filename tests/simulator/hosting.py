@@ -68,6 +68,7 @@ def stage(world: World) -> Stage:
         scan=counting.scan,
         reads=operators.reads,
         merge_outputs=True,
+        kept=(operators.GATHERED,),
     )
 
 

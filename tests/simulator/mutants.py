@@ -16,6 +16,7 @@ from schemas.errors import MalformedMessage, OtlpStreamsError
 from schemas.operators import Scanned
 from topologies.control.view import LaneControl
 from topologies.runtime import hosted, processing, recovery
+from topologies.runtime.commits import Commits
 from topologies.runtime.committer import Committer
 from topologies.runtime.decision import decide
 from topologies.runtime.journal import unframed
@@ -343,6 +344,59 @@ def _drops_decisions() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _flushes_late() -> Iterator[None]:
+    """What is gathered goes with the transaction after the one that passes its batches."""
+    start = Commits.start
+
+    def late(self: Commits, *, frozen: bool) -> bool:
+        flush, self._flush = self._flush, lambda _: None
+        try:
+            began = start(self, frozen=frozen)
+        finally:
+            self._flush = flush
+        if began:
+            flush(self.draft)
+        return began
+
+    with mock.patch.object(Commits, "start", late):
+        yield
+
+
+@contextlib.contextmanager
+def _flushes_at_leisure() -> Iterator[None]:
+    """A lane that is frozen commits without asking what is gathered."""
+    start = Commits.start
+
+    def hasty(self: Commits, *, frozen: bool) -> bool:
+        flush = self._flush
+        self._flush = (lambda _: None) if frozen else flush
+        try:
+            return start(self, frozen=frozen)
+        finally:
+            self._flush = flush
+
+    with mock.patch.object(Commits, "start", hasty):
+        yield
+
+
+@contextlib.contextmanager
+def _keeps_what_was_gathered() -> Iterator[None]:
+    """What was gathered for a transaction that has failed goes with the first one after it."""
+    flush = processing.Processing.flush
+
+    def again(self: Any, draft: Any) -> None:
+        known = self.__dict__.setdefault("kept", {"by": self.operators, "records": []})
+        if known["by"] is not self.operators:
+            draft.gather(known["records"])
+        before = len(draft.records())
+        flush(self, draft)
+        known.update(by=self.operators, records=draft.records()[before:])
+
+    with mock.patch.object(processing.Processing, "flush", again):
+        yield
+
+
 MUTANTS = [
     Mutant("starts its producer late", Parts(transactions=_StartsLate), first=100),
     Mutant("ignores failed sends", Parts(transactions=_IgnoresFailedSends)),
@@ -375,4 +429,7 @@ MUTANTS = [
     Mutant("reads on wherever it stands", Parts(log=_ReadsOnAndOn)),
     Mutant("drops a batch for a record", patched=_put(processing, "is_culprit", lambda *_: True)),
     Mutant("drops decisions that are refused", patched=_drops_decisions),
+    Mutant("flushes late", patched=_flushes_late),
+    Mutant("flushes at leisure", patched=_flushes_at_leisure),
+    Mutant("keeps what was gathered", patched=_keeps_what_was_gathered),
 ]

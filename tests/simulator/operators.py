@@ -2,6 +2,7 @@
 
 Echo                       nothing is remembered; every key once, in order
 Quotes                     what a batch names is read for it, once, from another topic
+Gathering                  tests.operators.gathering: keys since the commit before
 Counting.by_snapshot       tests.operators.counting: every record tells all counts
 Counting.by_replay
 Deciding                   tests.operators.deciding: what waits is decided by number, which can be
@@ -22,11 +23,13 @@ from schemas.operators import Operator, Outcome, Scanned, Snapshots
 from schemas.records import Value
 from tests.operators.counting import Counting
 from tests.operators.deciding import EVERY, Deciding
+from tests.operators.gathering import Gathering
 from topologies.runtime.stage import SourceRange
 
 __all__ = [
     "DECIDED",
     "ECHO",
+    "GATHERED",
     "LOGGED",
     "QUOTED",
     "QUOTES",
@@ -42,7 +45,7 @@ __all__ = [
     "topics",
 ]
 
-ECHO, SNAPPED, LOGGED, QUOTES = "echo", "snapped", "logged", "quotes"
+ECHO, SNAPPED, LOGGED, QUOTES, GATHERED = "echo", "snapped", "logged", "quotes", "gathered"
 SHARED = "decided.logged"
 DECIDED: dict[str, Snapshots] = {"decided": "none", "decided.snapped": "state", SHARED: "log"}
 """Operators by name. Outputs of all but the first and the shared one are by source topic, for
@@ -63,7 +66,7 @@ def log_of(name: str, source: str) -> str:
 def topics(source: str) -> list[str]:
     """What is written for a source topic."""
     by_source = [f"{name}.{source}" for name in (SNAPPED, LOGGED)]
-    return [ECHO, QUOTES, *by_source, *(log_of(name, source) for name in DECIDED)]
+    return [ECHO, QUOTES, GATHERED, *by_source, *(log_of(name, source) for name in DECIDED)]
 
 
 def make(source: str, partition: int, partitions: int = 1) -> list[Operator]:
@@ -77,6 +80,7 @@ def make(source: str, partition: int, partitions: int = 1) -> list[Operator]:
             for name, kind in DECIDED.items()
         ),
         Quotes(),
+        Gathering(GATHERED, partition, keys_max=5),
     ]
 
 
@@ -104,6 +108,9 @@ class _Plain:
 
     def tick(self, now_ms: int) -> Outcome:
         return Outcome()
+
+    def flush(self) -> Sequence[Record]:
+        return ()
 
     def recall(self, record: Batch) -> None:
         raise AssertionError("there is no log")

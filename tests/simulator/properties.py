@@ -1,7 +1,8 @@
 """What must hold after a run, whatever went wrong in it.
 
 1. Every output, read committed, tells of each input exactly once and in order, as an undisturbed
-   run would; after a person's reset, as one that begins there with empty state.
+   run would, and of what was gathered nothing is missing at a commit; after a person's reset, as
+   one that begins there with empty state.
 2. In every committed transaction the progress record says the offset that it commits, and it is
    the last word on its key: after the run, progress and committed offset are equal.
 3. What could not be taken is in the dead-letter topic once; of an output that brokers refuse that
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from schemas.batches import Batch
-from tests.operators import counting, deciding
+from tests.operators import counting, deciding, gathering
 from topologies.runtime.hosted import LOG_HEADER
 from topologies.runtime.journal import Progress, progress_key, snapshot_key, unframed
 
@@ -28,6 +29,7 @@ from .kafka import TP
 from .operators import (
     DECIDED,
     ECHO,
+    GATHERED,
     LOGGED,
     QUOTED,
     QUOTES,
@@ -81,6 +83,7 @@ class _Stretch:
         yield from self._echo()
         yield from self._letters()
         yield from self._quotes()
+        yield from self._gathered()
         if not self._world.trouble.eaten:  # what a replay has lost is missing in the state
             yield from self._counts_by_snapshot()
             yield from self._counts_by_replay()
@@ -160,6 +163,18 @@ class _Stretch:
         least = len(missing) + beyond
         most = max(0, min(log.begin, stop) - start) + beyond
         return "" if least <= removed <= most else f"between {least} and {most} were removed"
+
+    def _gathered(self) -> Iterator[str]:
+        """As in the echo, but that an output which is refused takes nothing of it away."""
+        prefix = f"{self._tp.topic}-"
+        got = [
+            key
+            for record in self._ours(GATHERED)
+            for key in gathering.read(record.value).keys
+            if key.startswith(prefix)
+        ]
+        wanted = [str(b.key, "ascii") for b in self._good if b.key]
+        yield from self._differ("gathered", got, wanted)
 
     def _counts_by_snapshot(self) -> Iterator[str]:
         got = [counting.read(record.value) for record in self._ours(f"{SNAPPED}.{self._tp.topic}")]

@@ -46,7 +46,7 @@ class Event(NamedTuple):
             "reset": f"a person resets the group to {self.seconds:.0%} of partition {self.worker}",
             "adjust": f"{self.count} decide from now on",
             "grow": "every topic has one more partition",
-            "tight": f"logs take no decisions for {seconds}",
+            "tight": f"logs take no decisions, and nothing that is gathered, for {seconds}",
         }
         return f"step {self.step:>6}: {what[self.kind]}"
 

@@ -140,4 +140,5 @@ class Trouble:
         for topic in self._world.sources:
             for name in operators.DECIDED:
                 self._kafka.limits[operators.log_of(name, topic)] = 5
+        self._kafka.limits[operators.GATHERED] = 5
         self._world.loop.call_later(event.seconds, self._kafka.limits.clear)

@@ -32,6 +32,7 @@ class Commits:
 
     Args:
         log: asked what a topic takes, where it takes too little.
+        flush: adds to a draft what operators have gathered for it; the last that is added.
         wake: called when there is something to do.
         done: called after a transaction with the seconds that it took.
     """
@@ -43,6 +44,7 @@ class Commits:
         clock: Clock,
         counts: LaneCounts,
         *,
+        flush: Callable[[Draft], None],
         wake: Callable[[], None],
         done: Callable[[float], None],
     ) -> None:
@@ -54,9 +56,10 @@ class Commits:
         self._log = log
         self._clock = clock
         self._counts = counts
+        self._flush = flush
         self._wake = wake
         self._done = done
-        self._logs: Collection[str] = ()
+        self._kept: Collection[str] = ()
         self._narrowing = Narrowing()
         self._pace = Pace(limits, self._narrowing, clock, wake)
         self._committer: Committer | None = None
@@ -88,11 +91,11 @@ class Commits:
         return self._narrowing.culprits.get(offset, ())
 
     def begin(
-        self, committer: Committer, position: int, watermark_ms: int, logs: Collection[str]
+        self, committer: Committer, position: int, watermark_ms: int, kept: Collection[str]
     ) -> None:
-        """Take drafts from ``position`` on. ``logs``: topics that operators want back."""
+        """Take drafts from ``position`` on. ``kept``: topics of which nothing is left out."""
         self._committer = committer
-        self._logs = logs
+        self._kept = kept
         self.position = position
         self.draft = self._new_draft(position, watermark_ms)
 
@@ -103,12 +106,16 @@ class Commits:
             task.result()
 
     def start(self, *, frozen: bool) -> bool:
-        """Begin a transaction if it is time for one."""
+        """Begin a transaction if it is time for one.
+
+        Raises ConfigurationError if what operators have gathered is too large for Kafka.
+        """
         committer, draft = self._committer, self.draft
         if self._committing is not None or committer is None:
             return False
         if not self._pace.may_commit(draft, frozen=frozen, unfinished=committer.unfinished):
             return False
+        self._flush(draft)
         sealed = committer.seal(draft, snapshots=not self._narrowing.covers(draft))
         self._sealed = sealed
         self.draft = self._new_draft(draft.position, draft.watermark_ms)
@@ -136,7 +143,7 @@ class Commits:
         if sealed is None:
             raise error
         try:
-            self._narrowing.refused(sealed.draft, sealed.records, error, self._logs)
+            self._narrowing.refused(sealed.draft, sealed.records, error, self._kept)
         except MustNotBeDropped as refused:
             limit = None
             with contextlib.suppress(RetryableError):
@@ -184,6 +191,6 @@ class Commits:
             _log.warning("dead letter: %s", text)
 
     def _new_draft(self, position: int, watermark_ms: int) -> Draft:
-        # A log is read back record by record; what is looked for is a record, not several.
+        # What is looked for is a record, not several.
         join_max_bytes = 0 if self._narrowing.active else self._limits.join_max_bytes
-        return Draft(position, watermark_ms, join_max_bytes, frozenset(self._logs))
+        return Draft(position, watermark_ms, join_max_bytes, frozenset(self._kept))

@@ -22,11 +22,11 @@ def record_bytes(record: Record) -> int:
 class _Joined:
     """One record to be, from the values of several."""
 
-    __slots__ = ("first", "is_letter", "size_bytes", "values")
+    __slots__ = ("first", "of_batch", "size_bytes", "values")
 
-    def __init__(self, record: Record, *, is_letter: bool = False) -> None:
+    def __init__(self, record: Record, *, of_batch: bool = True) -> None:
         self.first = record
-        self.is_letter = is_letter
+        self.of_batch = of_batch
         self.values = [record.value]
         self.size_bytes = len(record.value)
 
@@ -43,7 +43,8 @@ class Draft:
         position: source offset before which everything is processed.
         join_max_bytes: records of one topic and partition that follow each other there, with
             equal keys and headers, are joined up to this size; 0: never.
-        apart: topics whose records are never joined: operators' logs are read back one by one.
+        apart: topics whose records are never joined: of operators' logs, which are read back one
+            by one, and of others that mean something one by one.
     """
 
     def __init__(
@@ -97,17 +98,25 @@ class Draft:
             self._parts.append(part)
             self._latest[where] = part
 
+    def gather(self, records: Iterable[Record]) -> None:
+        """What operators have gathered over its batches and ticks; never joined."""
+        for record in records:
+            self._append(_Joined(record, of_batch=False))
+
     def bury(self, letter: Record, reason: str, text: str) -> None:
         """A dead letter; never joined."""
-        self.dirty = True
-        self.size_bytes += len(letter.value)
-        self._parts.append(_Joined(letter, is_letter=True))
-        self._latest.pop((letter.topic, letter.partition), None)
+        self._append(_Joined(letter, of_batch=False))
         self.letters.append((reason, text))
 
+    def _append(self, part: _Joined) -> None:
+        self.dirty = True
+        self.size_bytes += part.size_bytes
+        self._parts.append(part)
+        self._latest.pop((part.first.topic, part.first.partition), None)
+
     def owns(self, record: Record) -> bool:
-        """It is one of :meth:`records` as an operator gave it, and no dead letter."""
-        return any(part.first is record and not part.is_letter for part in self._parts)
+        """It is one of :meth:`records` that an operator gave for a batch, as it gave it."""
+        return any(part.first is record and part.of_batch for part in self._parts)
 
     def records(self) -> list[Record]:
         """All of it, in order."""

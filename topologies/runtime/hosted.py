@@ -73,14 +73,21 @@ class HostedOperator:
         """Its records for a tick."""
         return self._take(self.operator.tick(now_ms))
 
+    def flush(self) -> Sequence[Record]:
+        """What it has gathered for the transaction that is about to be committed."""
+        return self._signed(self.operator.flush())
+
     def _take(self, outcome: Outcome) -> Sequence[Record]:
         self.replay_from = outcome.replay_from
+        return self._signed(outcome.records)
+
+    def _signed(self, records: Sequence[Record]) -> Sequence[Record]:
         log_topic = self.operator.log_topic
         if log_topic is None:
-            return outcome.records
+            return records
         return [
             r._replace(headers=(*r.headers, self._ours)) if r.topic == log_topic else r
-            for r in outcome.records
+            for r in records
         ]
 
     def recall(self, record: Batch) -> None:

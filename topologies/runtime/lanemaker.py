@@ -151,6 +151,7 @@ class LaneMaker:
             port=self._port,
             clock=self._clock,
             counts=self._counts[topic],
+            kept=self._stage.kept,
             control=self._lane_control(topic, partition),
         )
 

@@ -5,8 +5,9 @@ only the broker knows). From there on batches are committed one by one, each rec
 before the next one goes, until past the place. A record that is refused so is the culprit: its
 batch is processed again without it, and a dead letter takes its place.
 
-What must not be left out (an operator's log, the journal, a dead letter, what a tick has decided)
-is nobody's to drop: the topic has to take it, and the process ends until it does.
+What must not be left out (an operator's log, the journal, a dead letter, what a tick has decided,
+what operators have gathered over many batches) is nobody's to drop: the topic has to take it, and
+the process ends until it does.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class Narrowing:
         draft: Draft,
         records: Sequence[Record],
         error: PermanentError,
-        logs: Collection[str],
+        kept: Collection[str],
     ) -> None:
         """A transaction was.
 
@@ -91,7 +92,7 @@ class Narrowing:
             draft: what it was made of.
             records: what was sent.
             error: how it was refused.
-            logs: topics that operators want back.
+            kept: topics of which nothing is left out.
 
         Raises:
             MustNotBeDropped: the record that is refused is one of those.
@@ -107,7 +108,7 @@ class Narrowing:
             self._apart = True
         else:
             record = records[error.indices[0]]
-            if not draft.batches or not draft.owns(record) or record.topic in logs:
+            if not draft.batches or not draft.owns(record) or record.topic in kept:
                 raise MustNotBeDropped(record) from error
             known = self._culprits.setdefault(draft.position - 1, [])
             known.append(Culprit(record.topic, record.partition, _digest(record), error))

@@ -1,8 +1,8 @@
-"""One batch or tick through all operators of a lane, into the draft of its next transaction."""
+"""One batch, tick or flush through all operators of a lane, into its next transaction's draft."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from schemas.batches import Batch, Record
 from schemas.errors import ConfigurationError, MessageTooLarge, PermanentError
@@ -27,11 +27,13 @@ class Processing:
     A batch that the scan refuses reaches no operator. What one operator refuses the others may
     take: their records stand. A record that is too large for Kafka is left out; the batch it
     follows from becomes a dead letter that names it. A record of an operator's log is never left
-    out, for the operator believes that it is there: one that is too large ends the process.
+    out, for the operator believes that it is there: one that is too large ends the process. So
+    does one of ``kept``.
 
     Args:
         dead_letter: the record for a batch that is given up.
         record_max_bytes: largest record, by :func:`record_bytes`.
+        kept: topics of which nothing is left out, beside the operators' logs.
     """
 
     def __init__(
@@ -39,8 +41,10 @@ class Processing:
         dead_letter: Callable[[Batch, PermanentError], Record],
         record_max_bytes: int,
         counts: LaneCounts,
+        kept: Collection[str] = (),
     ) -> None:
         self.operators: Sequence[HostedOperator] = ()
+        self._kept = frozenset(kept)
         self._dead_letter = dead_letter
         self._record_max_bytes = record_max_bytes
         self._counts = counts
@@ -51,9 +55,10 @@ class Processing:
         return [each.snapshot for each in self.operators if each.snapshot is not None]
 
     @property
-    def log_topics(self) -> frozenset[str]:
-        """Topics that operators want back."""
-        return frozenset(topic for each in self.operators if (topic := each.operator.log_topic))
+    def kept_topics(self) -> frozenset[str]:
+        """Topics of which nothing is left out: operators want it back, or others rely on it."""
+        logs = (each.operator.log_topic for each in self.operators)
+        return self._kept.union(topic for topic in logs if topic)
 
     def release(self) -> None:
         """Let go of all operators."""
@@ -88,7 +93,7 @@ class Processing:
         fitting = [each for each in records if record_bytes(each) <= self._record_max_bytes]
         if len(fitting) < len(records):
             error = error or self._too_large(records)
-            self._spare_logs(records)
+            self._spare(records)
         draft.add(fitting)
         if error is not None:
             self._bury(batch, error, draft)
@@ -96,16 +101,26 @@ class Processing:
     def tick(self, now_ms: int, draft: Draft) -> None:
         """A tick belongs to no batch: a record of it that is too large is a defect.
 
-        Raises ConfigurationError if it is one that an operator wants back.
+        Raises ConfigurationError if it is one that must not be left out.
         """
         self._counts.ticks += 1
         for each in self.operators:
-            records = each.tick(now_ms)
-            self._spare_logs(records)
-            for record in records:
-                if record_bytes(record) > self._record_max_bytes:
-                    raise AssertionError(f"{each.name}: {self._too_large(records)}")
-            draft.add(records)
+            draft.add(self._fitting(each, each.tick(now_ms)))
+
+    def flush(self, draft: Draft) -> None:
+        """The draft is about to be committed: what operators have gathered goes with it.
+
+        It belongs to no batch either, and raises as a tick does.
+        """
+        for each in self.operators:
+            draft.gather(self._fitting(each, each.flush()))
+
+    def _fitting(self, operator: HostedOperator, records: Sequence[Record]) -> Sequence[Record]:
+        self._spare(records)
+        for record in records:
+            if record_bytes(record) > self._record_max_bytes:
+                raise AssertionError(f"{operator.name}: {self._too_large(records)}")
+        return records
 
     def _outcome(
         self, batch: Batch, prepared: Prepared
@@ -129,9 +144,9 @@ class Processing:
         where = f"{batch.topic} partition {batch.partition} offset {batch.offset}"
         draft.bury(letter, error.reason, f"{where}: {error}")
 
-    def _spare_logs(self, records: Iterable[Record]) -> None:
-        logs = self.log_topics
-        ours = [r for r in records if r.topic in logs and record_bytes(r) > self._record_max_bytes]
+    def _spare(self, records: Iterable[Record]) -> None:
+        kept = self.kept_topics
+        ours = [r for r in records if r.topic in kept and record_bytes(r) > self._record_max_bytes]
         if ours:
             raise ConfigurationError(
                 f"{self._too_large(ours)}: it must not be lost; kafka.producer.max_message and the "

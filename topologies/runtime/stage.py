@@ -83,6 +83,9 @@ class Stage:
     merge_outputs: bool = False
     """Operators' consecutive records of equal topic, partition, key and headers are
     concatenated, as OTLP requests may be, up to ``kafka.producer.max_message``."""
+    kept: tuple[str, ...] = ()
+    """Topics of which nothing is left out, because others count on it: a record for one that
+    Kafka does not take ends the process. They are never concatenated."""
     max_inflight: int = 4
     """Calls of a sink under way per partition."""
     merge_max_bytes: int = 1 << 20

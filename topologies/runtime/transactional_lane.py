@@ -5,8 +5,9 @@ Intake is as in lane.py: ``put`` and ``wake``, bounded in bytes. One task does t
     1. *recover*: a new producer is started, which fences every earlier owner; then state comes
        back (recovery.py); then the partition is read from where it had come to
     2. *work*: batches and ticks go through the operators, what they return into a draft
-    3. *commit*: every ``commit_interval``, or when the draft is large, it becomes one
-       transaction (committer.py); the next batches are processed meanwhile
+    3. *commit*: every ``commit_interval``, or when the draft is large, operators add what they
+       have gathered for it, and it becomes one transaction (committer.py); the next batches are
+       processed meanwhile
     4. any error of Kafka: the producer is given up, state and queue are dropped, 1. again.
        Fenced: the process ends, for another one has the partition
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from schemas.batches import Batch, Record
@@ -60,6 +61,7 @@ class TransactionalLane:
         ranges: how to come to what batches name; None: they name nothing.
         make_transactions: a new producer with the lane's transactional id, not started.
         dead_letter: the record for a batch that is given up.
+        kept: topics of which nothing is left out, beside the operators' logs.
         control: what is set at run time; taken over between two batches.
     """
 
@@ -79,6 +81,7 @@ class TransactionalLane:
         port: TransactionalLanePort,
         clock: Clock,
         counts: LaneCounts,
+        kept: Collection[str] = (),
         control: LaneControl | None = None,
     ) -> None:
         self.place = place
@@ -100,7 +103,7 @@ class TransactionalLane:
             auto_offset_reset=limits.auto_offset_reset,
         )
         self._preparing = Preparing(scan, ranges, self.wake, clock, counts)
-        self._processing = Processing(dead_letter, limits.record_max_bytes, counts)
+        self._processing = Processing(dead_letter, limits.record_max_bytes, counts, kept)
         self._intake = Intake(place.topic, place.partition, log)
         self._limits = limits
         self._port = port
@@ -108,7 +111,10 @@ class TransactionalLane:
         self._control = control
         if control is not None:
             control.wake = self.wake
-        self._commits = Commits(limits, log, clock, counts, wake=self.wake, done=self._committed)
+        self._commits = Commits(
+            limits, log, clock, counts,
+            flush=self._processing.flush, wake=self.wake, done=self._committed,
+        )  # fmt: skip
         self._frozen = False
         self._closed = False
         self._ticks = Ticks(limits.idle_tick_s, clock, self.wake)
@@ -259,8 +265,8 @@ class TransactionalLane:
             snapshot_max_bytes=self._limits.commit_max_bytes,
             piece_max_bytes=self._limits.piece_max_bytes,
         )
-        logs = self._processing.log_topics
-        self._commits.begin(committer, found.position, found.watermark_ms, logs)
+        kept = self._processing.kept_topics
+        self._commits.begin(committer, found.position, found.watermark_ms, kept)
         # So that a crash before the first batch begins at the same place.
         self._commits.draft.dirty = found.decision.fresh
         self.counts.recovered(cause, seconds)

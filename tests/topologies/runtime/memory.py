@@ -190,6 +190,9 @@ class Upper:
         self.ticks += 1
         return Outcome(self.tick_records)
 
+    def flush(self) -> Sequence[Record]:
+        return ()
+
     def recall(self, record: Batch) -> None:
         raise AssertionError("it has no log")
 
@@ -213,6 +216,7 @@ class LaneBench:
         reads: Callable[[Any], SourceRange | None] | None = None,
         control: ControlView | None = None,
         keep: bool = True,
+        kept: Sequence[str] = (),
         **limits,
     ) -> None:
         self.clock = FakeClock()
@@ -228,6 +232,7 @@ class LaneBench:
         self.slots = asyncio.Semaphore(2)
         self._reads = reads
         self._keep = keep
+        self._kept = kept
         self._control = control
         self._make = make
         self._limits = TransactionalLimits(
@@ -267,6 +272,7 @@ class LaneBench:
             port=self,
             clock=self.clock,
             counts=self.counts,
+            kept=self._kept,
             control=None if self._control is None else self._control.lane("test", "in", 0),
         )
         self.lane.start()
