@@ -197,7 +197,9 @@ class Windows(Settings):
     partials_max: int = Field(default=50_000, ge=100, le=10_000_000)
     """Groups and windows that a source partition gathers before it sends them on, at the latest
     when it commits."""
-    record_max: Size = Field(default=500_000, ge=10_000, le=64 << 20)
+    buckets_max: int = Field(default=500, ge=1, le=1000)
+    """Explicit buckets of a histogram; points with more are not aggregated."""
+    record_max: Size = Field(default=500_000, ge=100_000, le=64 << 20)
     """Largest record of partials; what does not fit becomes several."""
     temporality: Literal["cumulative", "delta"] = "cumulative"
     """How backends get sums and histograms: since the group was first seen, or of each window."""

@@ -57,16 +57,18 @@ class PartialsHeader(VersionedRecord):
 
 GROUPS: Table = (
     Column("group_rule", "i4", "place of the rule in `rules`"),
-    Column("group_hash", "u8", "of rule, tenant, service, metric and attributes"),
+    Column("group_hash", "u8", "of all that the descriptor says, and the rule"),
     Column("group_text_stop", "i4", "offset in `key_text` after its descriptor"),
 )
 """Things that are aggregated. The descriptor is a JSON object: `tenant`, `service`, `metric`,
-`unit`, `kind` (spans, logs, gauge, sum, up_down_sum, histogram, exponential_histogram, summary),
-`attributes` (an object of typed values, in order of keys)."""
+`unit`, `kind` (spans, logs, gauge, sum, up_down_sum, up_down_sum_delta, histogram,
+exponential_histogram, summary), `attributes` (an object of typed values, in order of keys). Values
+of more than 1000 bytes are cut and end with a hash. A record without groups has none of these
+columns."""
 
 _DISTRIBUTION: Table = (
     Column("count", "u8", "items; of a histogram the values that it counts"),
-    Column("sum", "f8", "of the values; of cumulative sums the value"),
+    Column("sum", "f8", "of the values; of cumulative sums the value; NaN: not known"),
     Column("min", "f8", "least value; NaN: not known"),
     Column("max", "f8", "greatest value; NaN: not known"),
     Column("zero", "u8", "values that are zero"),
@@ -85,7 +87,7 @@ CELLS: Table = (
     Column("cell_pane", "i8", "number of its pane: it starts at `pane_ms` times that"),
     Column("cell_errors", "u8", "spans with status ERROR"),
     Column("cell_last_time", "u8", "event time of the latest value, Unix nanoseconds"),
-    Column("cell_last", "f8", "that value"),
+    Column("cell_last", "f8", "that value; of several at one time the greatest"),
     Column("cell_exemplar_value", "f8", "value of the exemplar: the greatest; NaN: there is none"),
     Column("cell_exemplar_time", "u8", "its time, Unix nanoseconds"),
     Column("cell_exemplar_trace_high", "u8", "its trace id, first half"),
@@ -93,8 +95,9 @@ CELLS: Table = (
     Column("cell_exemplar_span", "u8", "its span id"),
     *_prefixed("cell", _DISTRIBUTION),
 )
-"""One for each group and pane: sums of what can be summed. Their buckets come first in the table of
-buckets, those of cumulative points after them."""
+"""One for each group, pane and set of bounds: sums of what can be summed. Their buckets come first
+in the table of buckets, those of cumulative points after them. Of exemplars with equal values that
+with the least time counts, then with the least ids."""
 
 CUMULATIVE: Table = (
     Column("point_group", "i4", "row of its group"),

@@ -32,6 +32,8 @@ _NONE = np.uint64(0)
 _STREAM = np.uint64(0x8CB92BA72F3D8DD7)
 _PART = np.uint64(0xD6E8FEB86659FD93)
 _INDEX_MAX = (1 << 31) - 1
+# Doubles are 2^-1074 to 2^1024; at scale -10 all of them have one of two indices.
+_LEAST, _MOST, _SCALE_MIN = 1074, 1024, -10
 
 
 @inner
@@ -318,6 +320,22 @@ def copy_histogram(a, p, end, counts, at, stop, bounds, bound, bound_stop):
         p = q
 
 
+@inner
+def beyond(scale, offset, count):
+    """Whether exponential buckets are for values that no double can have."""
+    if scale < _SCALE_MIN:
+        return True
+    if scale >= 0:
+        shift = min(scale, 21)
+        least = -(np.int64(_LEAST) << shift) - 1
+        most = np.int64(_MOST) << shift
+    else:
+        least = -(np.int64(_LEAST) >> -scale) - 1
+        most = np.int64(_MOST) >> -scale
+    last = offset + count - 1
+    return count > 0 and (offset < least or last > min(most, _INDEX_MAX))
+
+
 @kernel
 def expand(data, leaves, nodes, floats, longs, ints, faults, counts, bounds):
     """Copy the buckets, turn numbers of buckets into stops, check that they fit together."""
@@ -371,8 +389,10 @@ def expand(data, leaves, nodes, floats, longs, ints, faults, counts, bounds):
             else:
                 if total != longs[COUNT, i]:
                     wrong |= BUCKET_COUNTS
-                highest = np.int64(ints[OFFSET, i]) + positive
-                if max(highest, np.int64(ints[NEGATIVE_OFFSET, i]) + negative) > _INDEX_MAX:
+                scale = np.int64(ints[SCALE, i])
+                if beyond(scale, np.int64(ints[OFFSET, i]), positive):
+                    wrong |= BUCKET_BOUNDS
+                if beyond(scale, np.int64(ints[NEGATIVE_OFFSET, i]), negative):
                     wrong |= BUCKET_BOUNDS
             faults[i] = wrong
         at = stop

@@ -32,7 +32,7 @@ class PointFault(IntFlag):
     BUCKET_COUNTS = rows.BUCKET_COUNTS
     """Not one bucket more than bounds, or the buckets do not add up to its count."""
     BUCKET_BOUNDS = rows.BUCKET_BOUNDS
-    """Explicit bounds do not increase, or are not finite; exponential ones beyond 32 bits."""
+    """Explicit bounds that do not increase or are not finite; exponential ones beyond doubles."""
 
 
 @dataclass(slots=True, eq=False)
