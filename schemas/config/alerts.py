@@ -14,8 +14,8 @@ from .templates import LabelTemplate, Template
 from .units import Duration, parse_duration
 
 __all__ = [
-    "Absence", "AlertRule", "Alerts", "Anomaly", "AtLeast", "SeriesMatch", "Statistic", "Threshold",
-    "WindowStatistic",
+    "RESERVED_LABELS", "Absence", "AlertRule", "Alerts", "AnomalyCondition", "AtLeast",
+    "SeriesMatch", "Statistic", "Threshold", "WindowStatistic",
 ]  # fmt: skip
 
 RESERVED_LABELS = ("alertname", "severity")
@@ -53,7 +53,8 @@ class WindowStatistic(Settings):
     length: Duration = Field(gt=0)
     """Which of its lengths."""
     metric: str | None = Field(default=None, min_length=1, max_length=1000)
-    """Of windows over several metrics: name of those that count, `*` for any characters in it."""
+    """Of windows over several metrics: name of those that count, `*` for any characters in it; it
+    is the name that comes out of windows, without `window.` before it."""
     statistic: Statistic
     """Which number. `rate` is per second, `error_ratio` errors by count, `average` sum by count;
     of spans, sum to p99 are seconds. Of metrics that are sums, `sum` is what was added."""
@@ -89,7 +90,7 @@ class Threshold(Settings):
     """With what: a number, a duration such as 500ms (in seconds), or a share such as 5%."""
 
 
-class Anomaly(Settings):
+class AnomalyCondition(Settings):
     """The value is not what the history of its series lets expect."""
 
     sensitivity: float = Field(gt=0, le=100, allow_inf_nan=False)
@@ -141,7 +142,7 @@ class AlertRule(Settings):
     """Which series; unset: all."""
     threshold: Threshold | None = None
     """Compare with a number."""
-    anomaly: Anomaly | None = None
+    anomaly: AnomalyCondition | None = None
     """Compare with its own history."""
     absence: Absence | None = None
     """Nothing comes any more."""

@@ -12,7 +12,7 @@ secret's) and the nearest name or value that would have been right.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,11 +21,12 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from ..errors import ConfigurationError
+from .alerts import AlertRule
 from .fields import written
 from .problems import Location, Problem, explain, may_be_secret, path_of
 from .root import Config
 
-__all__ = ["load"]
+__all__ = ["load", "load_rules"]
 
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)\}")
 _BODY = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
@@ -48,8 +49,40 @@ def load(
     :class:`ConfigurationError` with every problem found.
     """
     reading = _Reading(environment or {})
+    document = _read(reading, text, (), source)
+    if not isinstance(document, dict):
+        raise _failure(source, [Problem((), 1, "a configuration is a mapping of sections")])
+    return _checked(document, reading, source)
+
+
+def load_rules(
+    text: str,
+    source: str = "alerts.rules",
+    check: Callable[[tuple[AlertRule, ...]], Iterable[Problem]] = lambda _: (),
+) -> tuple[AlertRule, ...]:
+    """Alert rules from a text of their own: a list, or a mapping with nothing but ``rules``.
+
+    ``check`` tells what else is wrong with them; lines are added here. Raises
+    :class:`ConfigurationError` with every problem found.
+    """
+    reading = _Reading({})
+    here = ("alerts", "rules")
+    document = _read(reading, text, here, source)
+    if isinstance(document, dict) and set(document) == {"rules"}:
+        reading = _Reading({})
+        document = _read(reading, text, here[:1], source)["rules"]
+    if not isinstance(document, list):
+        raise _failure(source, [Problem((), 1, "alert rules are a list")])
+    rules = _checked({"alerts": {"rules": document}}, reading, source).alerts.rules
+    problems = [p._replace(line=reading.line_of(p.location)) for p in check(rules)]
+    if problems:
+        raise _failure(source, problems)
+    return rules
+
+
+def _read(reading: _Reading, text: str, here: Location, source: str) -> Any:
     try:
-        document = reading.document(text)
+        document = reading.document(text, here)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = None if mark is None else mark.line + 1
@@ -60,8 +93,10 @@ def load(
         raise _failure(source, [Problem((), None, f"not YAML: {error}")]) from None
     if reading.problems:
         raise _failure(source, reading.problems)
-    if not isinstance(document, dict):
-        raise _failure(source, [Problem((), 1, "a configuration is a mapping of sections")])
+    return document
+
+
+def _checked(document: dict[str, Any], reading: _Reading, source: str) -> Config:
     try:
         return _validate(document, reading)
     except ValidationError as error:
@@ -124,9 +159,11 @@ class _Reading:
         self._yaml = YAML(typ="safe", pure=True)
         self._nodes = 0
 
-    def document(self, text: str) -> Any:
+    def document(self, text: str, here: Location) -> Any:
+        """What the text says, as if it stood at ``here``."""
         node = self._yaml.compose(text)
-        return {} if node is None else self._value(node, ()) or {}
+        value = None if node is None else self._value(node, here)
+        return {} if value is None else value
 
     def line_of(self, location: Location) -> int | None:
         """Line of a location, or of the nearest thing around it that stands in the text."""
