@@ -75,7 +75,7 @@ def scatter(
             rows[row, 2] = total[i]
             rows[row, 3] = least[i]
             rows[row, 4] = most[i]
-            rows[row, 5:8] = quantiles[i, :]
+            rows[row, 5:8] = quantiles[:, i]
             if trace_high[i] != _NONE or trace_low[i] != _NONE:
                 traces[row, 0] = trace_high[i]
                 traces[row, 1] = trace_low[i]

@@ -28,9 +28,10 @@ from schemas.batches import Headers
 from schemas.config.windows import WindowRule
 from schemas.errors import MalformedMessage
 from streams import wire
+from streams.windows.quantiles import point_quantiles
 
 from .finding import CALLS, DURATION, ERRORS, INCREASE, LAST, VALUES, scatter
-from .reading import NUMBERS, identify, quantiles, scope_names
+from .reading import identify, scope_names
 from .statistics import Kind
 
 __all__ = ["SCOPE", "Closing", "Points", "WindowHeader", "closing", "read", "window_header"]
@@ -44,6 +45,7 @@ _SCOPE_HASH = wire.hash64(SCOPE.encode())
 _END_MAX = 2**62
 _NONE = 0
 _SUM, _GAUGE = 7, 5
+_RANKS = np.array([0.5, 0.9, 0.99])
 
 
 class WindowHeader(NamedTuple):
@@ -91,7 +93,7 @@ class Points(NamedTuple):
     series: NDArray[np.uint64]
     """By point: hash of its series; 0: it does not count."""
     quantiles: NDArray[np.float64]
-    """By point: p50, p90, p99."""
+    """p50, p90, p99 by point."""
     roles: NDArray[np.uint8]
     """By metric."""
     names: list[str]
@@ -155,12 +157,7 @@ def read(data: bytes, scan: wire.PointScan, rule: WindowRule, header: WindowHead
     faulty = int(np.count_nonzero(ours & (said.faults != 0)))
     if foreign or faulty:
         series[~ours | (said.faults != 0)] = 0
-    ranks = np.empty((scan.items, NUMBERS))
-    quantiles(
-        *(series, scan.data, said.zero_count, said.scale, said.positive_offset),
-        *(said.negative_offset, said.positive_stop, said.negative_stop, said.bounds_stop),
-        *(said.counts, said.bounds, said.min, said.max, ranks),
-    )
+    ranks = point_quantiles(_RANKS, scan, said)
     return Points(scan, said, series, ranks, roles, names, foreign, faulty)
 
 

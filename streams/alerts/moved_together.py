@@ -1,0 +1,88 @@
+"""What else of a service was unusual when an alert fired."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .series import Attributes, Series, SeriesTable
+from .watching import Unusual, Watching
+
+__all__ = ["MovedWith", "moved_together"]
+
+
+class MovedWith(NamedTuple):
+    """A statistic of another series of the service, or another of the same."""
+
+    window: str
+    length_ms: int
+    metric: str
+    attributes: Attributes
+    statistic: str
+    score: float
+    direction: int
+    """1: more than expected, -1: less."""
+    value: float
+    at_ms: int
+    """End of the window."""
+
+
+def moved_together(
+    table: SeriesTable,
+    watching: Watching,
+    channels: list[tuple[str, int]],
+    *,
+    number: int,
+    statistic: str,
+    end_ms: int,
+    windows: int,
+    most: int,
+) -> list[MovedWith]:
+    """The strangest values of a series' service within the last windows, but for itself.
+
+    Of a statistic that is watched in windows of several lengths the strangest is named.
+
+    Args:
+        table: all series.
+        watching: what is known of them.
+        channels: window rules and lengths by place.
+        number: the series that is meant, and its ``statistic``.
+        statistic: what is alarming.
+        end_ms: end of the window in which it is.
+        windows: how many windows of each length.
+        most: how many are named.
+    """
+    if not most or number >= table.used:
+        return []
+    service = table.service[number]
+
+    def of_service(numbers: NDArray[np.int32]) -> NDArray[np.bool_]:
+        ours: NDArray[np.bool_] = table.service[numbers] == service
+        return ours
+
+    itself = _key(table.describe(number, channels), statistic)
+    seen = {itself}
+    result: list[MovedWith] = []
+    for each in watching.unusual(end_ms, windows, of_service):
+        series = table.describe(each.number, channels)
+        key = _key(series, each.statistic)
+        if key in seen:
+            continue
+        seen.add(key)
+        result.append(_named(series, each))
+        if len(result) == most:
+            break
+    return result
+
+
+def _key(series: Series, statistic: str) -> tuple[str, str, Attributes, str]:
+    return series.window, series.metric, series.attributes, statistic
+
+
+def _named(series: Series, each: Unusual) -> MovedWith:
+    return MovedWith(
+        series.window, series.length_ms, series.metric, series.attributes,
+        each.statistic, each.score, each.direction, each.value, each.at_ms,
+    )  # fmt: skip

@@ -1,0 +1,77 @@
+"""`PipelineStalled`: that windows are no longer closed, or not all sources are heard.
+
+Absence of telemetry means something only while windows are closed on time by all of their sources.
+Whether they are is seen on the broker's clock, in ticks. Ticks are not replayed: what was said is
+in the operator's log, and that alone says after a restart whether the alert fires.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+__all__ = ["Change", "Stalled"]
+
+
+class Change(NamedTuple):
+    """The alert's new state, and why."""
+
+    firing: bool
+    starts_ms: int
+    """Since when it fires, or fired."""
+    at_ms: int
+    late_ms: int
+    """For how long no window had been closed beyond the shortest one's length."""
+    silent_sources: int
+    """Source partitions that nothing is known of."""
+
+
+@dataclass(slots=True)
+class Stalled:
+    """What is known of one partition."""
+
+    after_ms: int
+    """How long beside the shortest window's length none need be closed."""
+    last_ms: int = 0
+    """The broker's time of the last closing message; 0: there was none."""
+    shortest_ms: int = 0
+    """Of the windows that were closed."""
+    silent: dict[int, int] = field(default_factory=dict)
+    """Silent sources by channel, as its last closing message had them."""
+    since_ms: int = 0
+    """Since when it fires; 0: it does not."""
+
+    def closed(self, time_ms: int, channel: int, length_ms: int, silent_sources: int) -> None:
+        """A window was closed, by a message of this time."""
+        self.last_ms = max(self.last_ms, time_ms)
+        self.shortest_ms = min(self.shortest_ms or length_ms, length_ms)
+        if silent_sources:
+            self.silent[channel] = silent_sources
+        else:
+            self.silent.pop(channel, None)
+
+    def judge(self, now_ms: int) -> Change | None:
+        """What changes at this time, if anything does."""
+        late_ms = max(0, now_ms - self.last_ms - self.shortest_ms) if self.last_ms else 0
+        silent = max(self.silent.values(), default=0)
+        firing = late_ms > self.after_ms or silent > 0
+        if firing == bool(self.since_ms):
+            return None
+        starts_ms = self.since_ms or now_ms
+        self.since_ms = now_ms if firing else 0
+        return Change(firing, starts_ms, now_ms, late_ms, silent)
+
+    def to_json(self) -> dict[str, Any]:
+        """For a snapshot."""
+        return {
+            "last_ms": self.last_ms,
+            "shortest_ms": self.shortest_ms,
+            "silent": list(self.silent.items()),
+            "since_ms": self.since_ms,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """From a snapshot. Raises KeyError, TypeError or ValueError."""
+        self.last_ms, self.shortest_ms = int(state["last_ms"]), int(state["shortest_ms"])
+        self.silent = {int(channel): int(count) for channel, count in state["silent"]}
+        self.since_ms = int(state["since_ms"])
