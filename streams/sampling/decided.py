@@ -71,10 +71,6 @@ class Decisions:
     """
 
     def __init__(self, settings: Sampling, decider: Decider, place: Place) -> None:
-        lag_s = settings.decision_wait + settings.decision_interval + settings.order_interval
-        memory_ms = round((settings.decision_memory + lag_s) * 1000)
-        self.memory_ms = memory_ms
-        """So long after a span has come its trace is not known any longer, at the latest."""
         memory_ms = round(settings.decision_memory * 1000)
         self.kept = KeptTraces(settings.kept_max, memory_ms)
         self.dropped = DroppedTraces(max(settings.dropped_max, _DROPPED_LEAST), memory_ms)

@@ -16,6 +16,8 @@ __all__ = ["PartitionCounts", "Told", "count_at"]
 Told = tuple[tuple[int, int], ...]
 """(from which offset on, number of partitions), as work orders have it."""
 
+FOREVER_MS = 253_402_300_799_000
+"""The end of the year 9999."""
 _HELD_MAX = 8
 """Changes that are held: those behind the end of the last order, in practice one or two."""
 
@@ -34,34 +36,34 @@ class PartitionCounts:
     **Strangers** are traces that belong to another partition and are known here all the same: they
     began when there were fewer partitions, or were sent here by a worker that still counts so.
     While there may be some every span is judged, else only those of traces that are not known.
+    Once there may have been some that never ends: nobody knows for how long a trace stays open, for
+    without messages and ticks no time passes here.
 
     Args:
         now: how many partitions the topic has.
-        memory_ms: for how long a trace may be known.
     """
 
-    def __init__(self, now: int, memory_ms: int) -> None:
+    def __init__(self, now: int) -> None:
         self.now = now
         self.strangers_until_ms = 0
-        """There are none later than this."""
-        self._memory_ms = memory_ms
+        """There are none later than this: never any, or always some."""
         self._told: list[tuple[int, int]] = []
 
     def begins(self) -> bool:
         """Whether the log has to be told, before the next live batch is taken."""
         return not self._told or self._told[-1][1] != self.now
 
-    def begin(self, offset: int, now_ms: int) -> bool:
+    def begin(self, offset: int) -> bool:
         """The present number counts from ``offset`` on; whether there was another one before."""
         changed = bool(self._told)
         self._told = [*self._told[1 - _HELD_MAX :], (offset, self.now)]
         if changed:
-            self.stranger(now_ms)
+            self.stranger()
         return changed
 
-    def stranger(self, now_ms: int) -> None:
-        """One may be known from now on, and decided later, and remembered then."""
-        self.strangers_until_ms = max(self.strangers_until_ms, now_ms + 2 * self._memory_ms)
+    def stranger(self) -> None:
+        """One may be known from now on."""
+        self.strangers_until_ms = FOREVER_MS
 
     def at(self, offset: int) -> int:
         """The number that counts for a message."""
@@ -74,7 +76,12 @@ class PartitionCounts:
     def recall(self, told: Told, strangers_until_ms: int) -> None:
         """What an order says."""
         self._told = list(told)
-        self.strangers_until_ms = max(self.strangers_until_ms, strangers_until_ms)
+        self._had(strangers_until_ms)
+
+    def _had(self, strangers_until_ms: int) -> None:
+        """Up to some time, in what earlier versions have written."""
+        if strangers_until_ms > 0:
+            self.stranger()
 
     def encode(self) -> bytes:
         """For a snapshot."""
@@ -85,6 +92,6 @@ class PartitionCounts:
         try:
             until_ms, told = json.loads(data)
             self._told = [(int(since), int(count)) for since, count in told]
-            self.strangers_until_ms = int(until_ms)
+            self._had(int(until_ms))
         except (ValueError, TypeError, RecursionError) as error:
             raise MalformedMessage(f"no numbers of partitions: {error}") from None

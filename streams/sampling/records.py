@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.records import MalformedRecord
+from schemas.records.binary import Table
 from schemas.records.sampling import (
     DECIDED_GROUPS,
     DECIDED_ROOTS,
@@ -25,7 +26,6 @@ from schemas.records.sampling import (
     MORE,
     ORDERED_TRACES,
     RAISED,
-    Table,
     VerdictsHeader,
     WorkOrderHeader,
 )

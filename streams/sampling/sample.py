@@ -99,7 +99,7 @@ class Sample:
         self._facts = Facts(settings, texts)
         self._decider = Decider(settings, partitions)
         self._decisions = Decisions(settings, self._decider, Place(source, partition))
-        self._partitions = PartitionCounts(partitions, self._decisions.memory_ms)
+        self._partitions = PartitionCounts(partitions)
         self._open = OpenTraces(
             settings.max_open_traces,
             self._facts.fields,
@@ -190,7 +190,7 @@ class Sample:
         if sent_here:
             part = wire.partition_by_trace(scan, partitions, self._partitioner)
             if returned := int(np.count_nonzero((part >= 0) & (part != mine))):
-                self._partitions.stranger(now_ms)
+                self._partitions.stranger()
                 self._tally.counts.returned_spans += returned if live else 0
         if sent_here or partitions <= mine:
             self._open.place(0, 1)
@@ -268,7 +268,7 @@ class Sample:
 
     def _mark(self, offset: int, now_ms: int) -> Record:
         """An order of nothing, which says how many partitions there are from here on."""
-        if self._partitions.begin(offset, now_ms):
+        if self._partitions.begin(offset):
             self._tally.counts.partition_changes += 1
         order = self._decisions.mark(offset, now_ms, self._partitions)
         return self._log(order.encode())

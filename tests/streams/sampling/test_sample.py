@@ -552,6 +552,25 @@ def test_a_trace_that_was_sent_here_and_comes_here_by_mistake_as_well() -> None:
     assert one.orders[-1].strangers, "spans of it in other messages are not to be sent"
 
 
+def test_a_long_pause_does_not_make_a_trace_that_is_known_belong_here() -> None:
+    """Nobody worked, and nothing was decided, since partitions were added."""
+    moved = next(n for n in range(1, 200) if _place(n, 4) == 2 and _place(n, 8) == 6)
+    mine = next(n for n in range(1, 200) if _place(n, 8) == 2)
+    one = One(partition=2, partitions=4)
+    one.send([Told(moved)])
+    one.partitions = 8
+    one.restart()
+    one.send([Told(mine)])
+    one.send([Told(moved, span=2)], later_ms=100 * HOUR_MS)
+    sent = [(trace_id(moved), b"\0" * 7 + b"\2")]
+    assert [spans_of(record.value) for record in one.elsewhere] == [sent]
+    one.restart()
+    one.tick(3000)
+    assert one.verdicts.keys() == {trace_id(moved), trace_id(mine)}
+    assert one.verdict_records[0].traces.spans.tolist() == [1, 1]
+    assert one.orders[-1].strangers, "emit must not take it either"
+
+
 def _place(number: int, partitions: int) -> int:
     return int(wire.partition_by_trace(wire.scan_traces(request([Told(number)])), partitions)[0])
 
