@@ -3,7 +3,7 @@
 ====  =====================================================================================
 0     stopped by SIGTERM or SIGINT, finished and committed
 70    a defect in an operator, a sink or the host; what was in flight is read again
-71    Faust crashed or could not start
+71    Faust crashed or could not start; if because Kafka was away, 75
 72    fenced: another process took over a partition while this one stood still
 75    the stop took longer than ``runtime.stop_timeout``, or could not commit; some is read again
 78    the configuration is wrong (raised as ConfigurationError for the command line to say)
@@ -24,10 +24,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
+from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 from prometheus_client import CollectorRegistry
 
 from schemas.config import Config
-from schemas.errors import ConfigurationError, OtlpStreamsError
+from schemas.errors import BrokerUnavailable, ConfigurationError, OtlpStreamsError
 from streams.edges.platform import AdminServer, create_registry
 from topologies.exits import (
     EXIT_CONFIGURATION,
@@ -128,7 +129,7 @@ async def _started(worker: Worker, stop: asyncio.Event, stop_timeout_s: float) -
     except OtlpStreamsError:
         raise
     except Exception as error:
-        die(EXIT_CRASHED, "the start failed", error)
+        _crashed("the start failed", error)
     return True
 
 
@@ -137,7 +138,7 @@ async def _until(stop: asyncio.Event, worker: Worker) -> None:
     crashing = asyncio.ensure_future(worker.crashed())
     await asyncio.wait((stopping, crashing), return_when=asyncio.FIRST_COMPLETED)
     if crashing.done():
-        die(EXIT_CRASHED, "Faust crashed", crashing.result())
+        _crashed("Faust crashed", crashing.result())
     crashing.cancel()
     stopping.cancel()
 
@@ -159,6 +160,21 @@ def _stop_signal() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ask)
     return stop
+
+
+def _crashed(why: str, error: BaseException | None) -> NoReturn:
+    if _is_kafka_away(error):
+        die(EXIT_TRY_AGAIN, f"{why}: Kafka is away: {error}")
+    die(EXIT_CRASHED, why, error)
+
+
+def _is_kafka_away(error: BaseException | None) -> bool:
+    """No broker could be reached, whatever was made of that on the way here."""
+    while error is not None:
+        if isinstance(error, KafkaConnectionError | NodeNotReadyError | BrokerUnavailable):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _fatal(error: BaseException) -> None:
