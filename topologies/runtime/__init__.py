@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .stage import Service, Sink, SourceRange, Stage
+from .stage import LastingSink, Service, Sink, SourceRange, Stage
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from schemas.config import Config
 
-__all__ = ["Service", "Sink", "SourceRange", "Stage", "serve"]
+__all__ = ["LastingSink", "Service", "Sink", "SourceRange", "Stage", "serve"]
 
 
 async def serve(

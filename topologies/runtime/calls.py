@@ -13,13 +13,14 @@ from typing import NamedTuple, Protocol
 
 from schemas.batches import Batch, Record
 from schemas.errors import MessageTooLarge, PermanentError, RetryableError
+from schemas.records import Value
 
 from .clock import Clock
 from .deadletter import without_value
 from .metrics import LaneCounts
-from .stage import Sink
+from .stage import LastingSink, Sink
 
-__all__ = ["Backoff", "Calls", "Publisher", "Receipt", "SinkCalls"]
+__all__ = ["Backoff", "Calls", "LastingCalls", "Publisher", "Receipt", "SinkCalls"]
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +80,15 @@ class Calls:
         self._idle.set()
         self._running = 0
         self._failing = 0
+
+    def start(self) -> None:
+        """The lane begins."""
+
+    def adjust(self, name: str, value: Value) -> None:
+        """A setting has this value."""
+
+    def close(self) -> None:
+        """The lane is gone."""
 
     def freeze(self) -> None:
         """Let no further try begin."""
@@ -200,3 +210,68 @@ class SinkCalls(Calls):
         else:
             self._counts.messages_out += len(group)
             self._counts.bytes_out += sum(len(batch.value) for batch in group)
+
+
+class LastingCalls(Calls):
+    """Deliveries of a sink that lasts: they wait without being under way."""
+
+    def __init__(
+        self,
+        sink: LastingSink,
+        *,
+        publisher: Publisher,
+        dead_letter: Callable[[Batch, PermanentError], Record],
+        backoff: Backoff,
+        clock: Clock,
+        counts: LaneCounts,
+    ) -> None:
+        super().__init__(
+            publisher=publisher,
+            dead_letter=dead_letter,
+            backoff=backoff,
+            clock=clock,
+            counts=counts,
+        )
+        self._sink = sink
+
+    def start(self) -> None:
+        """The lane begins."""
+        self._sink.start()
+
+    def adjust(self, name: str, value: Value) -> None:
+        """A setting has this value."""
+        self._sink.adjust(name, value)
+
+    def close(self) -> None:
+        """The lane is gone."""
+        self._sink.close()
+
+    def freeze(self) -> None:
+        """Let nothing further begin."""
+        super().freeze()
+        self._sink.freeze()
+
+    def thaw(self) -> None:
+        """Let things begin again."""
+        super().thaw()
+        self._sink.thaw()
+
+    async def idle(self) -> None:
+        """Wait until nothing runs."""
+        await self._sink.idle()
+        await super().idle()
+
+    async def begin(self, group: Sequence[Batch]) -> Awaitable[None]:
+        """Deliver a group."""
+        return self._deliver(group)
+
+    async def _deliver(self, group: Sequence[Batch]) -> None:
+        for batch in group:
+            self._counts.calls += 1
+            try:
+                await self._sink.deliver([batch])
+            except PermanentError as error:
+                await self._bury(batch, error)
+            else:
+                self._counts.messages_out += 1
+                self._counts.bytes_out += len(batch.value)

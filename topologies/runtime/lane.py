@@ -110,6 +110,9 @@ class Lane:
 
     def start(self) -> None:
         """Begin to work."""
+        for name, value in () if self._control is None else self._control.explicit():
+            self._calls.adjust(name, value)
+        self._calls.start()
         self._worker = asyncio.get_running_loop().create_task(self._guard(self._run()))
 
     def put(self, batch: Batch) -> None:
@@ -151,6 +154,7 @@ class Lane:
     def close(self) -> None:
         """Stop for good: cancel calls, commit nothing any more."""
         self.ledger.closed = True
+        self._calls.close()
         if self._control is not None:
             self._control.close()
         if self._worker is not None:
@@ -176,7 +180,7 @@ class Lane:
         queue, limits = self._queue, self._limits
         if self._control is not None:
             following = queue[0].offset if queue else self.ledger.next_offset
-            if not self._control.ready(following):
+            if not self._control.ready(following, self._calls.adjust):
                 return None
         if not queue or len(self._tasks) >= limits.max_inflight:
             return None

@@ -13,7 +13,7 @@ from schemas.errors import PermanentError
 from schemas.operators import Operator
 from topologies.kafka import MESSAGE_OVERHEAD_BYTES
 
-from .calls import Backoff, Calls, SinkCalls
+from .calls import Backoff, Calls, LastingCalls, SinkCalls
 from .deadletter import dead_letter
 from .finding import Place
 from .journal import PIECE_MAX_BYTES
@@ -22,6 +22,7 @@ from .lane import Lane, LaneLimits, LanePort
 from .lane_contract import TransactionalLanePort, TransactionalLimits
 from .preparing import READS_MAX, Ranges
 from .ranges import RangeReader
+from .stage import LastingSink
 from .transactional_lane import TransactionalLane
 
 if TYPE_CHECKING:
@@ -177,7 +178,10 @@ class LaneMaker:
             "counts": self._counts[topic],
         }
         if self._stage.sink is not None:
-            return SinkCalls(self._stage.sink(topic, partition), **common)
+            sink = self._stage.sink(topic, partition)
+            if isinstance(sink, LastingSink):
+                return LastingCalls(sink, **common)
+            return SinkCalls(sink, **common)
         raise AssertionError("Stage sees to it that there is a sink or operators")
 
     def _dead_letter(self, batch: Batch, error: PermanentError) -> Record:

@@ -25,12 +25,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from schemas.batches import Batch
 from schemas.operators import Operator
+from schemas.records.base import Value
 
-__all__ = ["Service", "Sink", "SourceRange", "Stage"]
+__all__ = ["LastingSink", "Service", "Sink", "SourceRange", "Stage"]
 
 
 class Sink(Protocol):
@@ -44,6 +45,39 @@ class Sink(Protocol):
         at most ``Stage.merge_max_bytes`` unless it is one batch. Up to ``Stage.max_inflight``
         calls of one partition run at once. After a cancelled call the batches come again.
         """
+        ...
+
+
+@runtime_checkable
+class LastingSink(Sink, Protocol):
+    """A sink that works between deliveries, too: what it was given may have to wait or be repeated.
+
+    It tries again by itself, as long as it takes, so :meth:`deliver` raises no RetryableError; and
+    a delivery that only waits for its time holds up neither a rebalance nor the stop.
+    """
+
+    def start(self) -> None:
+        """The partition is ours, and stays so until :meth:`close`. In the event loop."""
+        ...
+
+    def adjust(self, name: str, value: Value) -> None:
+        """A setting (schemas/control.py) has this value, from before :meth:`start` on."""
+        ...
+
+    def freeze(self) -> None:
+        """Begin nothing from now on: the partition may go."""
+        ...
+
+    async def idle(self) -> None:
+        """Wait until nothing is under way that was begun."""
+        ...
+
+    def thaw(self) -> None:
+        """Go on."""
+        ...
+
+    def close(self) -> None:
+        """The partition is no longer ours: stop for good."""
         ...
 
 
