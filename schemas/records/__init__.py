@@ -11,12 +11,14 @@ On the wire each is one JSON object in UTF-8 with ``schema_version``. The rules 
 ``docs/records.md`` is made from these models.
 """
 
+from .alerts import AlertEvent
 from .audit import Audit, OffsetRange
 from .base import MalformedRecord, NewerVersion, Value, VersionedRecord
 from .control import Control
 from .deadletter import DeadLetter
 
 __all__ = [
+    "AlertEvent",
     "Audit",
     "Control",
     "DeadLetter",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from .series import Series
 
 __all__ = ["Rule", "compile_rules"]
 
+_TEXT_MAX = 1000
+"""Characters of an attribute's value in labels, matches and annotations."""
 _OUTPUT = "window."
 """Before the metric's name in what windows gives."""
 
@@ -136,8 +139,15 @@ def _metric(series: Series) -> str:
 
 
 def attribute_text(value: Any) -> str:
-    """An attribute's value as text: as in JSON, but texts without quotes."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """An attribute's value as text: as in JSON, but texts without quotes.
+
+    A very long one ends with a digest of it, so that it stays another than others.
+    """
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if len(text) <= _TEXT_MAX:
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
+    return f"{text[:_TEXT_MAX]}…{digest}"
 
 
 def compile_rules(

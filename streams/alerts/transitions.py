@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
+
+from schemas.records.alerts import AlertEvent, Exemplar, MovedWith, OfSeries, OfWindow
 
 from .conditions import Evidence
 from .labels import alert_labels, fingerprint, series_fields
-from .rules import Rule
+from .rules import Rule, attribute_text
 from .series import Series
 from .templates import render
 
@@ -60,6 +64,67 @@ class Transition(NamedTuple):
     """0 to 1, for anomalies; NaN: not known."""
     detector: str
     """Who found it strangest; empty: nobody."""
+
+    def event(
+        self, moved_with: Sequence[MovedWith] = (), exemplars: Sequence[Exemplar] = ()
+    ) -> AlertEvent:
+        """The record of it."""
+        config, series = self.rule.config, self.series
+        attributes = {key: _shown(value) for key, value in series.attributes}
+        threshold = config.threshold
+        return AlertEvent(
+            id=self.id,
+            fingerprint=self.fingerprint,
+            state=self.state,
+            reason=self.reason,
+            rule=self.rule.name,
+            rule_version=self.rule.digest,
+            labels=dict(self.labels),
+            annotations=dict(self.annotations),
+            at=_time(self.at_ms),
+            starts_at=_time(self.starts_at_ms),
+            fired_at=None if self.fired_at_ms is None else _time(self.fired_at_ms),
+            ends_at=None if self.ends_at_ms is None else _time(self.ends_at_ms),
+            series=OfSeries(
+                tenant=series.tenant,
+                service=series.service,
+                metric=series.metric,
+                attributes=attributes,
+            ),
+            window=OfWindow(
+                rule=self.rule.window,
+                length_ms=self.rule.length_ms,
+                end=_time(self.at_ms),
+                statistic=self.rule.statistic,
+            ),
+            value=_finite(self.value),
+            threshold=None if threshold is None else f"{threshold.op} {threshold.value:g}",
+            low=_finite(self.low),
+            high=_finite(self.high),
+            score=_finite(self.score),
+            detector=self.detector,
+            moved_with=tuple(moved_with),
+            exemplars=tuple(exemplars),
+        )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _shown(value: str | bool | int | float) -> str | bool | int | float:
+    if isinstance(value, str) or (isinstance(value, float) and not math.isfinite(value)):
+        return attribute_text(value)
+    return value
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS_MAX = 253_402_300_799_999
+"""The last moment of the year 9999."""
+
+
+def _time(unix_ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=max(0, min(unix_ms, _MS_MAX)))
 
 
 @dataclass(slots=True)
@@ -133,7 +198,7 @@ def _annotations(rule: Rule, active: Active, detector: str) -> dict[str, str]:
         "score": score,
         "detector": detector,
         "threshold": "",
-        "series": " ".join(f"{k}={v}" for k, v in active.labels.items() if k not in _OF_RULE),
+        "series": ", ".join(f"{k}={v}" for k, v in active.labels.items() if k not in _OF_RULE),
     }
     if config.threshold is not None:
         fields["threshold"] = f"{config.threshold.op} {config.threshold.value:g}"
@@ -144,7 +209,9 @@ def _annotations(rule: Rule, active: Active, detector: str) -> dict[str, str]:
     if config.description:
         texts["description"] = config.description
     texts |= config.annotations
-    return {name: render(text, fields, attributes) for name, text in texts.items()}
+    return {name: render(text, fields, attributes)[:_TEXT_MAX] for name, text in texts.items()}
 
 
 _OF_RULE = ("alertname", "severity")
+_TEXT_MAX = 10_000
+"""Characters of an annotation."""
