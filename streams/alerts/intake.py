@@ -88,6 +88,7 @@ def window_header(headers: Headers) -> WindowHeader | None:
 class Points(NamedTuple):
     """Points of one message that count."""
 
+    data: bytes
     scan: wire.PointScan
     said: wire.Points
     series: NDArray[np.uint64]
@@ -158,7 +159,7 @@ def read(data: bytes, scan: wire.PointScan, rule: WindowRule, header: WindowHead
     if foreign or faulty:
         series[~ours | (said.faults != 0)] = 0
     ranks = point_quantiles(_RANKS, scan, said)
-    return Points(scan, said, series, ranks, roles, names, foreign, faulty)
+    return Points(data, scan, said, series, ranks, roles, names, foreign, faulty)
 
 
 def _ours(data: bytes, scan: wire.PointScan) -> NDArray[np.bool_]:

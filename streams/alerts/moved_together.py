@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.records.alerts import MovedWith
+
 from .series import Attributes, Series, SeriesTable
 from .watching import Unusual, Watching
 
-__all__ = ["MovedWith", "moved_together"]
-
-
-class MovedWith(NamedTuple):
-    """A statistic of another series of the service, or another of the same."""
-
-    window: str
-    length_ms: int
-    metric: str
-    attributes: Attributes
-    statistic: str
-    score: float
-    direction: int
-    """1: more than expected, -1: less."""
-    value: float
-    at_ms: int
-    """End of the window."""
+__all__ = ["known", "moved_together"]
 
 
 def moved_together(
@@ -83,6 +69,18 @@ def _key(series: Series, statistic: str) -> tuple[str, str, Attributes, str]:
 
 def _named(series: Series, each: Unusual) -> MovedWith:
     return MovedWith(
-        series.window, series.length_ms, series.metric, series.attributes,
-        each.statistic, each.score, each.direction, each.value, each.at_ms,
-    )  # fmt: skip
+        window=series.window,
+        length_ms=series.length_ms,
+        metric=series.metric,
+        attributes=dict(series.attributes),
+        statistic=each.statistic,
+        value=known(each.value),
+        low=known(each.low),
+        high=known(each.high),
+        score=each.score,
+    )
+
+
+def known(value: float) -> float | None:
+    """A number for a record; None: it is none."""
+    return value if math.isfinite(value) else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -211,7 +211,7 @@ class SeriesTable:
             "services": np.frombuffer(services, np.uint8),
         }
 
-    def restore(self, columns: dict[str, NDArray[Any]]) -> None:
+    def restore(self, columns: Mapping[str, NDArray[Any]]) -> None:
         """Take over what ``columns`` gave. Raises KeyError, ValueError or TypeError."""
         n = self.used = len(columns["hash"])
         room = _ROOM_MIN

@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 
 __all__ = ["Change", "Stalled"]
 
+_CHANNELS_MAX = 1024
+"""More than there can be by configuration; headers could say anything."""
+
 
 class Change(NamedTuple):
     """The alert's new state, and why."""
@@ -36,24 +39,34 @@ class Stalled:
     """The broker's time of the last closing message; 0: there was none."""
     shortest_ms: int = 0
     """Of the windows that were closed."""
-    silent: dict[int, int] = field(default_factory=dict)
-    """Silent sources by channel, as its last closing message had them."""
+    silent: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
+    """Where sources are silent: how many, by window rule and length, and when that was said."""
     since_ms: int = 0
     """Since when it fires; 0: it does not."""
 
-    def closed(self, time_ms: int, channel: int, length_ms: int, silent_sources: int) -> None:
+    def closed(self, time_ms: int, rule: str, length_ms: int, silent_sources: int) -> None:
         """A window was closed, by a message of this time."""
         self.last_ms = max(self.last_ms, time_ms)
         self.shortest_ms = min(self.shortest_ms or length_ms, length_ms)
-        if silent_sources:
-            self.silent[channel] = silent_sources
-        else:
-            self.silent.pop(channel, None)
+        self.silent.pop((rule, length_ms), None)
+        if silent_sources and len(self.silent) < _CHANNELS_MAX:
+            self.silent[rule, length_ms] = silent_sources, time_ms
+
+    def silent_sources(self, now_ms: int) -> int:
+        """Source partitions that nothing is known of; 0 where that was said too long ago."""
+        return max(
+            (
+                count
+                for (_, length_ms), (count, time_ms) in self.silent.items()
+                if now_ms - time_ms <= 2 * length_ms + self.after_ms
+            ),
+            default=0,
+        )
 
     def judge(self, now_ms: int) -> Change | None:
         """What changes at this time, if anything does."""
         late_ms = max(0, now_ms - self.last_ms - self.shortest_ms) if self.last_ms else 0
-        silent = max(self.silent.values(), default=0)
+        silent = self.silent_sources(now_ms)
         firing = late_ms > self.after_ms or silent > 0
         if firing == bool(self.since_ms):
             return None
@@ -66,12 +79,15 @@ class Stalled:
         return {
             "last_ms": self.last_ms,
             "shortest_ms": self.shortest_ms,
-            "silent": list(self.silent.items()),
+            "silent": [[*place, *said] for place, said in self.silent.items()],
             "since_ms": self.since_ms,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """From a snapshot. Raises KeyError, TypeError or ValueError."""
         self.last_ms, self.shortest_ms = int(state["last_ms"]), int(state["shortest_ms"])
-        self.silent = {int(channel): int(count) for channel, count in state["silent"]}
+        self.silent = {
+            (str(rule), int(length_ms)): (int(count), int(time_ms))
+            for rule, length_ms, count, time_ms in state["silent"]
+        }
         self.since_ms = int(state["since_ms"])

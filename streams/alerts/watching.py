@@ -26,7 +26,7 @@ UNUSUAL = 0.5
 """Score from which a value is remembered for `moved with`: expected at most once a day."""
 
 _ROOM_MIN = 64
-_COLUMNS = ("number", "statistic", "at_ms", "score", "direction", "value")
+_COLUMNS = ("number", "statistic", "at_ms", "score", "value", "low", "high")
 
 
 class Unusual(NamedTuple):
@@ -38,9 +38,10 @@ class Unusual(NamedTuple):
     at_ms: int
     """End of its window."""
     score: float
-    direction: int
-    """1: more than expected, -1: less."""
     value: float
+    low: float
+    """Least value that was expected; NaN: not known."""
+    high: float
 
 
 @dataclass(slots=True)
@@ -56,8 +57,9 @@ class _Length:
     at_ms: NDArray[np.int64] = field(default_factory=lambda: np.zeros(_ROOM_MIN, np.int64))
     """When it was unusual last; 0: never."""
     score: NDArray[np.float32] = field(default_factory=lambda: np.zeros(_ROOM_MIN, np.float32))
-    direction: NDArray[np.int8] = field(default_factory=lambda: np.zeros(_ROOM_MIN, np.int8))
     value: NDArray[np.float64] = field(default_factory=lambda: np.zeros(_ROOM_MIN))
+    low: NDArray[np.float64] = field(default_factory=lambda: np.zeros(_ROOM_MIN))
+    high: NDArray[np.float64] = field(default_factory=lambda: np.zeros(_ROOM_MIN))
 
     def take(self) -> int:
         """A free pair; ``room`` must follow."""
@@ -195,8 +197,8 @@ class Watching:
             at = pairs[unusual]
             length.at_ms[at] = end_ms
             length.score[at] = found.score[unusual]
-            length.direction[at] = found.direction[unusual]
             length.value[at] = values[unusual]
+            length.low[at], length.high[at] = found.low[unusual], found.high[unusual]
 
     def unusual(
         self, end_ms: int, windows: int, of: Callable[[NDArray[np.int32]], NDArray[np.bool_]]
@@ -223,8 +225,9 @@ class Watching:
                     STATISTICS[length.statistic[pair]],
                     int(length.at_ms[pair]),
                     float(length.score[pair]),
-                    int(length.direction[pair]),
                     float(length.value[pair]),
+                    float(length.low[pair]),
+                    float(length.high[pair]),
                 )
                 for pair in recent.tolist()
             ]

@@ -1,0 +1,91 @@
+"""Which rules are in force from which message on.
+
+They change by configuration and by the value of `alerts.rules` that is set at run time. Neither is
+replayed, and what a message means depends on them: so each change is written into the operator's
+log with the offset of the first message that it counts for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from schemas.config.alerts import Alerts
+from schemas.config.windows import Windows
+from schemas.errors import ConfigurationError
+from schemas.records import MalformedRecord, Value
+
+from .rules import Rule, compile_rules
+
+__all__ = ["SETTING", "RuleText"]
+
+SETTING = "alerts.rules"
+_SIZE_MAX_BYTES = 256 << 10
+"""Of the text: it must fit a record of the log, whatever is in it."""
+
+
+class RuleText:
+    """The rules that are wanted, and when those before came into force."""
+
+    def __init__(self, alerts: Alerts, windows: Windows) -> None:
+        self._alerts, self._windows = alerts, windows
+        self.text: str | None = None
+        """What was set at run time; None: nothing."""
+        self.rules = self._compiled(None)
+        """What is wanted."""
+        self._scheduled: list[tuple[int, str | None]] = []
+
+    def _compiled(self, text: str | None) -> tuple[Rule, ...]:
+        return compile_rules(self._alerts, self._windows, text)
+
+    def set(self, value: Value) -> None:
+        """Want other rules; None: those of the configuration.
+
+        Raises ConfigurationError, with lines: nothing has changed then.
+        """
+        if value is not None and not isinstance(value, str):
+            raise ConfigurationError(f"{SETTING}: a text, not {value!r}")
+        text = value if value and value.strip() else None
+        if text is not None and len(text.encode()) > _SIZE_MAX_BYTES:
+            raise ConfigurationError(f"{SETTING}: more than {_SIZE_MAX_BYTES:,} bytes")
+        if text != self.text:
+            self.rules = self._compiled(text)
+            self.text = text
+
+    def restore(self, text: str | None) -> None:
+        """What was set some time ago; the configuration's rules if that is wrong by now."""
+        try:
+            self.set(text)
+        except ConfigurationError:
+            self.set(None)
+
+    def differ(self, rules: Sequence[Rule]) -> bool:
+        """Whether others are wanted than these."""
+        return _versions(self.rules) != _versions(rules)
+
+    # --- the log
+
+    def encode(self, offset: int) -> bytes:
+        """A record: what is wanted holds from this message on."""
+        return json.dumps({"schema_version": 1, "offset": offset, "rules": self.text}).encode()
+
+    def recall(self, value: bytes) -> None:
+        """Take such a record back, for messages that are replayed. Raises MalformedRecord."""
+        try:
+            found = json.loads(value)
+            offset, text = int(found["offset"]), found["rules"]
+        except (ValueError, TypeError, KeyError):
+            raise MalformedRecord("no record of alert rules") from None
+        self._scheduled.append((offset, text if isinstance(text, str) else None))
+
+    def replay(self, offset: int) -> bool:
+        """Want what held for this message; whether that was logged since the snapshot."""
+        found = False
+        while self._scheduled and self._scheduled[0][0] <= offset:
+            self.restore(self._scheduled.pop(0)[1])
+            found = True
+        return found
+
+
+def _versions(rules: Sequence[Rule]) -> list[tuple[str, str]]:
+    return [(rule.name, rule.digest) for rule in rules]
