@@ -42,7 +42,8 @@ SERIES_METRIC = "otlp_streams.window.series"
 SILENT_METRIC = "otlp_streams.window.silent_sources"
 
 _SCOPE_HASH = wire.hash64(SCOPE.encode())
-_END_MAX = 2**62
+_END_MAX_MS = 253_402_300_799_999
+"""The last moment of the year 9999."""
 _NONE = 0
 _SUM, _GAUGE = 7, 5
 _RANKS = np.array([0.5, 0.9, 0.99])
@@ -80,7 +81,7 @@ def window_header(headers: Headers) -> WindowHeader | None:
         raise MalformedMessage(
             "header `window` is not RULE/LENGTH_MS/END_MS, or `tenant` no text"
         ) from None
-    if header.length_ms < 1 or not 0 <= header.end_ms < _END_MAX:
+    if header.length_ms < 1 or not 0 <= header.end_ms < _END_MAX_MS:
         raise MalformedMessage(f"header `window` with length or end out of range: {window!r}")
     return header
 

@@ -12,7 +12,7 @@ from schemas.records.alerts import MovedWith
 from .series import Attributes, Series, SeriesTable
 from .watching import Unusual, Watching
 
-__all__ = ["known", "moved_together"]
+__all__ = ["moved_together"]
 
 
 def moved_together(
@@ -72,15 +72,20 @@ def _named(series: Series, each: Unusual) -> MovedWith:
         window=series.window,
         length_ms=series.length_ms,
         metric=series.metric,
-        attributes=dict(series.attributes),
+        attributes={key: _shown(value) for key, value in series.attributes},
         statistic=each.statistic,
-        value=known(each.value),
-        low=known(each.low),
-        high=known(each.high),
+        value=_known(each.value),
+        low=_known(each.low),
+        high=_known(each.high),
         score=each.score,
     )
 
 
-def known(value: float) -> float | None:
+def _known(value: float) -> float | None:
     """A number for a record; None: it is none."""
     return value if math.isfinite(value) else None
+
+
+def _shown(value: str | bool | int | float) -> str | bool | int | float:
+    """As JSON can say it."""
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)

@@ -18,13 +18,10 @@ from schemas.records.alerts import (
     AlertState,
     Exemplar,
     MovedWith,
-    OfSeries,
-    OfWindow,
 )
 from schemas.records.cloudevents import CloudEvent, to_headers
 
 from .labels import fingerprint
-from .moved_together import known
 from .stalled import Change
 from .transitions import Transition
 
@@ -66,45 +63,8 @@ class Telling:
         self, each: Transition, moved_with: Sequence[MovedWith], trace_id: str
     ) -> list[Record]:
         """What is told of a transition; ``trace_id``: of the exemplar, '' if there is none."""
-        config = each.rule.config
-        series = each.series
-        threshold = config.threshold
-        return self._told(
-            AlertEvent(
-                id=each.id,
-                fingerprint=each.fingerprint,
-                state=each.state,
-                reason=each.reason,
-                rule=each.rule.name,
-                rule_version=each.rule.digest,
-                labels=dict(each.labels),
-                annotations=dict(each.annotations),
-                at=_time(each.at_ms),
-                starts_at=_time(each.starts_at_ms),
-                fired_at=None if each.fired_at_ms is None else _time(each.fired_at_ms),
-                ends_at=None if each.ends_at_ms is None else _time(each.ends_at_ms),
-                series=OfSeries(
-                    tenant=series.tenant,
-                    service=series.service,
-                    metric=series.metric,
-                    attributes=dict(series.attributes),
-                ),
-                window=OfWindow(
-                    rule=each.rule.window,
-                    length_ms=each.rule.length_ms,
-                    end=_time(each.at_ms),
-                    statistic=each.rule.statistic,
-                ),
-                value=known(each.value),
-                threshold=threshold and f"{threshold.op} {threshold.value:g}",
-                low=known(each.low),
-                high=known(each.high),
-                score=known(each.score),
-                detector=each.detector,
-                moved_with=tuple(moved_with),
-                exemplars=(Exemplar(trace_id=trace_id),) if trace_id else (),
-            )
-        )
+        exemplars = (Exemplar(trace_id=trace_id),) if trace_id else ()
+        return self._told(each.event(moved_with, exemplars))
 
     def _told(self, event: AlertEvent) -> list[Record]:
         value, headers, key = event.encode(), event.headers(), event.fingerprint.encode()
