@@ -73,32 +73,36 @@ def settings(
                     yield setting
 
 
-def find(location: tuple[int | str, ...]) -> FieldInfo | None:
-    """The field that a location belongs to: the innermost one that is a field of a model."""
-    return _walk(location)[0]
+def find(location: tuple[int | str, ...], root: type[BaseModel] = Config) -> FieldInfo | None:
+    """The field that a location below ``root`` belongs to: the innermost that is one of a model."""
+    return _walk(location, root)[0]
 
 
-def model_at(location: tuple[int | str, ...]) -> type[BaseModel] | None:
+def model_at(
+    location: tuple[int | str, ...], root: type[BaseModel] = Config
+) -> type[BaseModel] | None:
     """The model whose fields stand at ``location``; of several that may, the first."""
-    models = _walk(location)[1]
+    models = _walk(location, root)[1]
     return models[0] if models else None
 
 
-def written(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+def written(
+    location: tuple[int | str, ...], root: type[BaseModel] = Config
+) -> tuple[int | str, ...]:
     """A location of pydantic's as it is in a file: without what says which model was meant."""
     kept = list[int | str]()
     for i, step in enumerate(location):
-        _, models, item_next = _walk(location[:i])
+        _, models, item_next = _walk(location[:i], root)
         if item_next or _tagged(models, step) is None:
             kept.append(step)
     return tuple(kept)
 
 
 def _walk(
-    location: tuple[int | str, ...],
+    location: tuple[int | str, ...], root: type[BaseModel]
 ) -> tuple[FieldInfo | None, list[type[BaseModel]], bool]:
     """The innermost field, the models that may follow it, and whether a name comes before."""
-    models: list[type[BaseModel]] = [Config]
+    models: list[type[BaseModel]] = [root]
     found: FieldInfo | None = None
     item_next = False
     for step in location:

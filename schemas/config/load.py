@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from ruamel.yaml import YAML
@@ -22,11 +22,14 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from ..errors import ConfigurationError
 from .alerts import AlertRule
+from .base import Settings
 from .fields import written
 from .problems import Location, Problem, explain, may_be_secret, path_of
 from .root import Config
 
-__all__ = ["load", "load_rules"]
+__all__ = ["load", "load_as", "load_rules"]
+
+Root = TypeVar("Root", bound=Settings)
 
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)\}")
 _BODY = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
@@ -48,11 +51,19 @@ def load(
     ``source`` is what errors call the text, such as a file name. Raises
     :class:`ConfigurationError` with every problem found.
     """
+    return load_as(Config, text, environment, source)
+
+
+def load_as(
+    root: type[Root], text: str, environment: Mapping[str, str] | None, source: str
+) -> Root:
+    """A file that is no configuration, in the same way."""
     reading = _Reading(environment or {})
     document = _read(reading, text, (), source)
     if not isinstance(document, dict):
-        raise _failure(source, [Problem((), 1, "a configuration is a mapping of sections")])
-    return _checked(document, reading, source)
+        what = "a configuration" if root is Config else "this file"
+        raise _failure(source, [Problem((), 1, f"{what} is a mapping of sections")])
+    return _checked(root, document, reading, source)
 
 
 def load_rules(
@@ -73,7 +84,7 @@ def load_rules(
         document = _read(reading, text, here[:1], source)["rules"]
     if not isinstance(document, list):
         raise _failure(source, [Problem((), 1, "alert rules are a list")])
-    rules = _checked({"alerts": {"rules": document}}, reading, source).alerts.rules
+    rules = _checked(Config, {"alerts": {"rules": document}}, reading, source).alerts.rules
     problems = [p._replace(line=reading.line_of(p.location)) for p in check(rules)]
     if problems:
         raise _failure(source, problems)
@@ -96,22 +107,22 @@ def _read(reading: _Reading, text: str, here: Location, source: str) -> Any:
     return document
 
 
-def _checked(document: dict[str, Any], reading: _Reading, source: str) -> Config:
+def _checked(root: type[Root], document: dict[str, Any], reading: _Reading, source: str) -> Root:
     try:
-        return _validate(document, reading)
+        return _validate(root, document, reading)
     except ValidationError as error:
-        problems = [explain(e, document, reading.line_of) for e in error.errors()]
+        problems = [explain(e, document, reading.line_of, root) for e in error.errors()]
         # A chained exception would print the input, secrets included.
         raise _failure(source, problems) from None
 
 
-def _validate(document: dict[str, Any], reading: _Reading) -> Config:
+def _validate(root: type[Root], document: dict[str, Any], reading: _Reading) -> Root:
     try:
-        return Config.model_validate(document)
+        return root.model_validate(document)
     except ValidationError as error:
         changed = False
         for e in error.errors():
-            location = written(e["loc"])
+            location = written(e["loc"], root)
             if e["type"] in _TEXT_WANTED and location in reading.texts:
                 changed |= _put(document, location, reading.texts[location])
             elif e["type"] in _SECTION_WANTED and e["input"] is None:
@@ -119,7 +130,7 @@ def _validate(document: dict[str, Any], reading: _Reading) -> Config:
                 changed |= _drop(document, location)
         if not changed:
             raise
-    return Config.model_validate(document)
+    return root.model_validate(document)
 
 
 def _failure(source: str, problems: list[Problem]) -> ConfigurationError:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from pydantic import BaseModel
+
 from .fields import fields_of, find, is_secret, model_at, settings, unit_of, written
 from .root import Config
 from .units import format_duration, format_size
@@ -82,16 +84,16 @@ def nearest(word: str, possible: Iterable[str]) -> str | None:
     return by_lower[found[0]] if found else None
 
 
-def may_be_secret(location: Location) -> bool:
+def may_be_secret(location: Location, root: type[BaseModel] = Config) -> bool:
     """Whether what stands there must not be shown.
 
     A secret that is misspelt, or stands in a wrong place, is a secret too.
     """
-    field = find(location)
+    field = find(location, root)
     if field is not None and is_secret(field):
         return True
     name = str(location[-1]) if location else ""
-    model = model_at(location[:-1]) if location else None
+    model = model_at(location[:-1], root) if location else None
     known = fields_of(model) if model is not None else {}
     if name in known:
         return False
@@ -110,13 +112,16 @@ def hide_userinfo(text: str) -> str:
 
 
 def explain(
-    error: Any, document: dict[str, Any], line_of: Callable[[Location], int | None]
+    error: Any,
+    document: dict[str, Any],
+    line_of: Callable[[Location], int | None],
+    root: type[BaseModel] = Config,
 ) -> Problem:
-    """One error of pydantic (an ``ErrorDetails``) as a problem of the file."""
+    """One error of pydantic (an ``ErrorDetails``) as a problem of the file, which is a ``root``."""
     location: Location = tuple(error["loc"])
-    place = written(location)
+    place = written(location, root)
     value = _written(document, place, error["input"])
-    return Problem(place, line_of(place), _message(error, location, value))
+    return Problem(place, line_of(place), _message(error, location, value, root))
 
 
 def _written(document: Any, location: Location, fallback: Any) -> Any:
@@ -132,18 +137,20 @@ def _written(document: Any, location: Location, fallback: Any) -> Any:
     return here
 
 
-def _message(error: Any, location: Location, written: Any) -> str:  # noqa: PLR0911 - one kind of error after another
+def _message(  # noqa: PLR0911 - one kind of error after another
+    error: Any, location: Location, written: Any, root: type[BaseModel]
+) -> str:
     kind, context = error["type"], error.get("ctx") or {}
     if kind == "extra_forbidden":
-        return _unknown(location, written)
+        return _unknown(location, written, root)
     if kind == "missing":
         return "is required"
-    value = _shown(location, written)
+    value = _shown(location, written, root)
     if kind in _SHAPES:
         return f"{value} is not {_SHAPES[kind]}" if value else f"must be {_SHAPES[kind]}"
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
-        return f"{value} {words} {_with_unit(location, context[key])}"
+        return f"{value} {words} {_with_unit(location, context[key], root)}"
     if kind in {"literal_error", "enum"}:
         possible = re.findall(r"'([^']*)'", str(context["expected"]))
         guess = nearest(str(written), possible)
@@ -165,22 +172,23 @@ def _message(error: Any, location: Location, written: Any) -> str:  # noqa: PLR0
     return f"{value}: {text}" if value else text
 
 
-def _unknown(location: Location, value: Any) -> str:
+def _unknown(location: Location, value: Any, root: type[BaseModel]) -> str:
     name = str(location[-1])
-    model = model_at(location[:-1])
+    model = model_at(location[:-1], root)
     siblings = fields_of(model) if model else {}
     guess = nearest(name, siblings)
-    shown = MASK if may_be_secret(location) and not isinstance(value, dict | list) else _cut(value)
+    secret = may_be_secret(location, root) and not isinstance(value, dict | list)
+    shown = MASK if secret else _cut(value)
     said = f"no such setting (value {shown})" if shown else "no such setting"
-    elsewhere = [s.path for s in settings(Config) if s.path.rpartition(".")[2] == name]
+    elsewhere = [s.path for s in settings(root) if s.path.rpartition(".")[2] == name]
     guesses = ([guess] if guess else []) + elsewhere[:3]
     if guesses:
         return f"{said}; did you mean {' or '.join(guesses)}?"
     return f"{said}; known here: {', '.join(siblings)}" if siblings else said
 
 
-def _shown(location: Location, value: Any) -> str:
-    field, section = find(location), model_at(location)
+def _shown(location: Location, value: Any, root: type[BaseModel]) -> str:
+    field, section = find(location, root), model_at(location, root)
     if field is not None and is_secret(field):
         return MASK
     # What was meant for a secret inside may stand where its section should.
@@ -196,8 +204,8 @@ def _cut(value: Any) -> str:
     return text if len(text) <= _VALUE_CHARACTERS_MAX else f"{text[:_VALUE_CHARACTERS_MAX]}…"
 
 
-def _with_unit(location: Location, number: float) -> str:
-    field = find(location)
+def _with_unit(location: Location, number: float, root: type[BaseModel]) -> str:
+    field = find(location, root)
     unit = None if field is None else unit_of(field)
     if unit == "duration":
         return format_duration(number)
