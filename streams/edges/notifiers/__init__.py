@@ -4,7 +4,7 @@ A :class:`Sender` makes one try; a :class:`Notifier` decides what is told when, 
 the target has it, has refused it, or there is newer news.
 """
 
-from .alert import Alert, Notification
+from .alert import Alert, Notification, of_event
 from .metrics import NotifierMetrics, TargetMetrics
 from .notifier import Notifier, TooManyAlerts
 from .sending import Sender, create_sender
@@ -18,4 +18,5 @@ __all__ = [
     "TargetMetrics",
     "TooManyAlerts",
     "create_sender",
+    "of_event",
 ]

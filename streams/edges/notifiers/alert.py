@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-__all__ = ["Alert", "Notification"]
+from schemas.records.alerts import AlertEvent, MovedWith
+
+__all__ = ["Alert", "Notification", "of_event"]
+
+_MOVED_MAX = 5
 
 
 class Alert(NamedTuple):
@@ -49,3 +53,47 @@ class Notification(NamedTuple):
     def firing(self) -> tuple[Alert, ...]:
         """Those that fire."""
         return tuple(alert for alert in self.alerts if alert.firing)
+
+
+def of_event(event: AlertEvent, link: str = "") -> Alert:
+    """What is told of an event; ``link``: where people look at alerts.
+
+    What of it no annotation of the rule says is added: value, expected range, who found it.
+    """
+    ends_at = event.ends_at or (event.at if event.state == "resolved" else None)
+    return Alert(
+        event.fingerprint,
+        event.id,
+        event.active,
+        event.labels,
+        {**dict(_findings(event)), **event.annotations},
+        (event.fired_at or event.starts_at).timestamp(),
+        None if event.active or ends_at is None else ends_at.timestamp(),
+        event.at.timestamp(),
+        link,
+    )
+
+
+def _findings(event: AlertEvent) -> Iterator[tuple[str, str]]:
+    if event.state == "no_data":
+        yield "no_data", "it fired when it was last heard of"
+    if event.value is not None:
+        of = "" if event.window is None else f"{event.window.statistic} "
+        yield "value", f"{of}{event.value:.6g}"
+    if event.threshold is not None:
+        yield "threshold", event.threshold
+    if event.low is not None or event.high is not None:
+        low, high = (("?" if x is None else f"{x:.6g}") for x in (event.low, event.high))
+        yield "expected", f"{low} to {high}"
+    if event.detector:
+        yield "detector", event.detector
+    if event.moved_with:
+        yield "moved_with", "; ".join(map(_moved, event.moved_with[:_MOVED_MAX]))
+    if event.exemplars:
+        yield "trace_id", event.exemplars[0].trace_id
+
+
+def _moved(series: MovedWith) -> str:
+    about = [series.metric or series.window, *map(str, series.attributes.values())]
+    value = "" if series.value is None else f" {series.value:.6g}"
+    return f"{' '.join(about)} {series.statistic}{value}"

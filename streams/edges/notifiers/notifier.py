@@ -87,6 +87,7 @@ class Notifier:
         )
         self._newest: dict[str, Alert] = {}
         """What was known at the beginning, until there is news."""
+        self._unsaid: frozenset[str] = frozenset()
         self._waiting: dict[str, _Waiting] = {}
         self._failing_s: dict[tuple[str, str], float] = {}
         """When a transition was first tried in vain, on the monotonic clock."""
@@ -105,8 +106,14 @@ class Notifier:
         """Whether the target answers, as far as is known."""
         return self._backoff is None
 
-    def begin(self, alerts: Iterable[Alert]) -> None:
-        """Go to work with the newest of each alert that is known, whatever its state."""
+    def begin(self, alerts: Iterable[Alert], unsaid: Iterable[str] = ()) -> None:
+        """Go to work.
+
+        Args:
+            alerts: the newest of each alert that is known, firing or over.
+            unsaid: fingerprints of those whose newest is nothing to be told of.
+        """
+        self._unsaid = frozenset(unsaid)
         now_s = self._clock()
         for alert in alerts:
             if not self._matches(alert.labels):
@@ -141,6 +148,7 @@ class Notifier:
         for waiting in self._waiting.values():
             waiting.done.cancel()
         self._waiting.clear()
+        self._backoff = None
         self._metrics.pending.set(0)
         self._metrics.alerts.set(0)
 
@@ -164,7 +172,9 @@ class Notifier:
         if alert.fingerprint not in self._plan and len(self._plan) >= self._target.max_alerts:
             self._metrics.transitions["overflow"].inc()
             raise TooManyAlerts(f"max_alerts, {self._target.max_alerts}, are kept already")
-        await self._told(alert, again=newest is not None and newest.id == alert.id)
+        # It may have been told before this process began, although that was not committed.
+        known = newest is not None and newest.id == alert.id
+        await self._told(alert, again=known or alert.fingerprint in self._unsaid)
 
     async def _told(self, alert: Alert, *, again: bool) -> None:
         waiting = _Waiting(alert.id, asyncio.get_running_loop().create_future())

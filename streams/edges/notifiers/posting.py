@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 
@@ -23,7 +23,7 @@ from streams.edges.exporters.answers import Masking, http_failure_message, parse
 from streams.edges.exporters.identity import USER_AGENT
 from streams.edges.security import client_context
 
-__all__ = ["Poster"]
+__all__ = ["Poster", "secrets_of"]
 
 _ANSWER_MAX_BYTES = 1 << 16
 _AGAIN = frozenset((408, 429))
@@ -50,8 +50,7 @@ class Poster:
         self._headers = {
             **(headers or {}), "Content-Type": "application/json", "User-Agent": USER_AGENT,
         }  # fmt: skip
-        urls = list(urls)
-        self._masking = Masking([*(headers or {}).values(), *secrets, *_secret_parts(urls)])
+        self._masking = Masking([*(headers or {}).values(), *secrets])
         self._ssl: ssl.SSLContext | bool = True
         if any(url.startswith("https:") for url in urls):
             self._ssl = client_context(target.tls)
@@ -100,9 +99,8 @@ class Poster:
         return BackendRefused(message, str(answer.status))
 
 
-def _secret_parts(urls: Iterable[str]) -> Iterable[str]:
-    """What of a URL may be a secret: Slack's is one from the host on."""
-    for url in urls:
-        parts = urlsplit(url)
-        yield url
-        yield from (part for part in (parts.path, parts.query) if len(part) > len("/api/v2"))
+def secrets_of(url: str) -> list[str]:
+    """What of a URL that is a secret must not be shown: Slack's is one from the host on."""
+    parts = urlsplit(url)
+    words = [*parts.path.split("/"), *(value for _, value in parse_qsl(parts.query))]
+    return [url, parts.path, parts.path.strip("/"), parts.query, *words]

@@ -9,7 +9,7 @@ from schemas.config import SlackTarget
 from schemas.errors import BackendRefused
 
 from .alert import Alert, Notification
-from .posting import Poster
+from .posting import Poster, secrets_of
 
 __all__ = ["SlackSender", "message"]
 
@@ -27,7 +27,7 @@ class SlackSender:
         self._target = target
         self._external_url = external_url
         self._url = target.url.get_secret_value()
-        self._poster = Poster(target, [self._url])
+        self._poster = Poster(target, [self._url], secrets=secrets_of(self._url))
 
     async def start(self) -> None:
         """Make ready."""

@@ -13,7 +13,7 @@ from schemas.errors import BackendRefused
 
 from .alert import Alert, Notification
 from .alertmanager import timestamp
-from .posting import Poster
+from .posting import Poster, secrets_of
 
 __all__ = ["WebhookSender", "body"]
 
@@ -30,7 +30,7 @@ class WebhookSender:
         self._external_url = external_url
         self._url = target.url.get_secret_value()
         headers = {name: value.get_secret_value() for name, value in target.headers.items()}
-        self._poster = Poster(target, [self._url], headers)
+        self._poster = Poster(target, [self._url], headers, secrets_of(self._url))
 
     async def start(self) -> None:
         """Make ready."""
