@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from .config import Config
+from .config.alert_checks import check_rules
 from .config.fields import format_value
+from .config.load import load_rules
 from .config.problems import nearest
 from .config.sampling import adjustable
-from .errors import ConfigurationError
+from .errors import ConfigurationError, OtlpStreamsError
 from .records.base import Value
+from .records.silences import Silences
 
-__all__ = ["LOG_LEVEL", "ControlSetting", "control_settings", "find_setting"]
+__all__ = [
+    "ALERT_RULES",
+    "ALERT_SILENCES",
+    "LOG_LEVEL",
+    "TEXT_MAX_BYTES",
+    "ControlSetting",
+    "control_settings",
+    "find_setting",
+]
 
 LOG_LEVEL = "log.level"
+ALERT_RULES = "alerts.rules"
+ALERT_SILENCES = "alerts.silences"
+TEXT_MAX_BYTES = 200_000
+"""Of a value that is a text: the record of who has changed it holds two of them."""
 _WORDS = {
     **dict.fromkeys(("true", "on", "yes"), True),
     **dict.fromkeys(("false", "off", "no"), False),
@@ -37,14 +53,24 @@ class ControlSetting:
     """What the configuration says."""
     description: str
     stage: str | None = None
-    """A stage that pauses while the value is false; None: it concerns every process."""
+    """A stage, or the first part of several stages' names, that pauses while the value is false;
+    None: it concerns every process."""
     topic: str | None = None
     """Of the stage's topics, the one that pauses; None: all."""
     model: FieldInfo | None = field(default=None, compare=False)
     """Of a number: the field of the configuration that says what it can be."""
+    check: Callable[[str], object] | None = field(default=None, compare=False)
+    """Of a text: raises OtlpStreamsError if it cannot be this one."""
+
+    def concerns(self, stage: str) -> bool:
+        """Whether it means something to a stage."""
+        return self.stage in (None, stage) or stage.startswith(f"{self.stage}.")
 
     def parse(self, text: str) -> Value:
         """A value as a person writes it. Raises ConfigurationError."""
+        if self.check is not None:
+            self._checked(self.check, text)
+            return text
         if self.model is not None:
             return self._number(self.model, text)
         value: Value = text
@@ -59,6 +85,8 @@ class ControlSetting:
 
     def valid(self, value: Any) -> bool:
         """Whether it can have this value; None: as the configuration says."""
+        if self.check is not None and value is not None:
+            return self._is_text(self.check, value)
         if self.model is not None and value is not None:
             return _is_number(value) and not _faults(self.model, value)
         # 1 == True, so equality alone would let numbers through.
@@ -72,8 +100,32 @@ class ControlSetting:
         value: Value = _adapter(model).validate_python(text)
         return value
 
+    def _checked(self, check: Callable[[str], object], text: str) -> None:
+        size = len(text.encode())
+        if size > TEXT_MAX_BYTES:
+            raise ConfigurationError(f"{self.name}: {size} bytes; at most {TEXT_MAX_BYTES}")
+        try:
+            check(text)
+        except ConfigurationError:
+            raise
+        except OtlpStreamsError as error:
+            raise ConfigurationError(f"{self.name}: {error}") from None
+
+    def _is_text(self, check: Callable[[str], object], value: Any) -> bool:
+        if not isinstance(value, str):
+            return False
+        try:
+            self._checked(check, value)
+        except ConfigurationError:
+            return False
+        return True
+
     def shown(self, value: Value) -> str:
-        """As a person would write it."""
+        """As a person would write it; of a text how long it is."""
+        if self.check is not None:
+            text = str(value)
+            lines = len(text.splitlines())
+            return f"{lines} line{'s' * (lines != 1)}" if text else "(none)"
         return _shown(value if self.model is None else format_value(self.model, value))
 
 
@@ -89,6 +141,7 @@ def control_settings(config: Config) -> Mapping[str, ControlSetting]:
     ]
     if config.sampling.enabled:
         settings += _sampling(config)
+    settings += _alerting(config)
     settings += [
         ControlSetting(
             f"shape.enabled.{signal}",
@@ -134,6 +187,48 @@ def _sampling(config: Config) -> list[ControlSetting]:
         for each in adjustable(config.sampling)
     ]
     return settings
+
+
+def _alerting(config: Config) -> Iterator[ControlSetting]:
+    pauses = {
+        "windows": (config.windows.enabled, "windows are made; while false partials wait"),
+        "detect": (config.alerts.enabled, "alert rules are evaluated; while false windows wait"),
+    }
+    for stage, (runs, meaning) in pauses.items():
+        if runs:
+            said = f"Whether {meaning} on their topic."
+            yield ControlSetting(f"{stage}.enabled", (True, False), True, said, stage=stage)
+    if config.alerts.enabled:
+        yield ControlSetting(
+            ALERT_RULES,
+            (),
+            "",
+            "Alert rules instead of those of the configuration, YAML; the built-in ones stay.",
+            stage="detect",
+            check=partial(_rules, config),
+        )
+    for target in config.notify.targets:
+        yield ControlSetting(
+            f"notify.enabled.{target}",
+            (True, False),
+            True,
+            f"Whether {target} is told of alerts; while false they wait on their topic.",
+            stage=f"notify.{target}",
+        )
+    if config.notify.targets or config.alerts.enabled:
+        yield ControlSetting(
+            ALERT_SILENCES,
+            (),
+            "",
+            "Alerts that nobody is told of, JSON; `otlp-streams alerts silence` writes it.",
+            stage="notify",
+            check=Silences.of_text,
+        )
+
+
+def _rules(config: Config, text: str) -> None:
+    if text.strip():
+        load_rules(text, ALERT_RULES, lambda rules: check_rules(rules, config.windows))
 
 
 def find_setting(name: str, settings: Mapping[str, ControlSetting]) -> ControlSetting:

@@ -50,6 +50,8 @@ class TopicSpec:
     """Topics with whose partitions it goes: it needs as many as the largest of them."""
     exactly: bool = False
     """It needs just as many as the topics that it follows, and no more."""
+    counted_on: bool = False
+    """Writers count on just so many partitions as the configuration says."""
     segment_bytes: int | None = None
     """Size at which a file is closed; only closed ones are compacted. None: the broker's."""
 
@@ -95,7 +97,7 @@ def topic_specs(config: Config) -> tuple[TopicSpec, ...]:
             name=topics.names.out(signal),
             key="none; the partition is the one it came on",
             description=f"{_OF[signal]} as exporters read them.",
-            follows=(spec.name,),
+            follows=_out_follows(config, signal, spec.name),
         )
         for signal, spec in zip(Signal, telemetry, strict=True)
     )
@@ -118,6 +120,8 @@ def topic_specs(config: Config) -> tuple[TopicSpec, ...]:
         *outs,
         *_sampling(config),
         *_shaping(config),
+        *_windows(config),
+        *_alerts(config),
         deadletter,
         *_records(config),
     )
@@ -152,6 +156,76 @@ def _shaping(config: Config) -> Iterator[TopicSpec]:
     shaped = [config.topics.names.of(signal) for signal in config.shaped]
     if shaped:
         yield journal_spec(config, "shape", shaped)
+
+
+def _out_follows(config: Config, signal: Signal, source: str) -> tuple[str, ...]:
+    """Windows are exported with the metrics, by the partition of their groups."""
+    if signal == Signal.METRICS and config.windows.enabled:
+        return source, config.topics.names.windows_partials
+    return (source,)
+
+
+def _windows(config: Config) -> Iterator[TopicSpec]:
+    if not config.windows.enabled:
+        return
+    topics = config.topics
+    partials = TopicSpec(
+        name=topics.names.windows_partials,
+        partitions=topics.partitions,
+        replication_factor=topics.replication_factor,
+        retention_s=topics.retention,
+        cleanup_policy="delete",
+        timestamp_type="LogAppendTime",
+        max_message_bytes=topics.max_message,
+        key="none; the hash of the group chooses the partition",
+        format="partials, binary columns (docs/records.md)",
+        description="What was measured, and how far each partition of the sources is.",
+        counted_on=True,
+    )
+    yield partials
+    yield replace(
+        partials,
+        name=topics.names.windows,
+        retention_s=topics.windows_retention,
+        key="none; the partition is that of its partials",
+        format=f"{_REQUESTS[Signal.METRICS]}, protobuf (otlp_proto); header window",
+        description="Windows, each once.",
+        counted_on=False,
+        # A partition without any would look as if windows were stalled there.
+        follows=(partials.name,),
+        exactly=True,
+    )
+    yield journal_spec(config, "windows", (partials.name,))
+
+
+def _alerts(config: Config) -> Iterator[TopicSpec]:
+    if not (config.alerts.enabled or config.notify.targets):
+        return
+    topics = config.topics
+    alerts = TopicSpec(
+        name=topics.names.alerts,
+        # So that there is one order of them; there are few.
+        partitions=1,
+        replication_factor=topics.replication_factor,
+        retention_s=topics.alerts_retention,
+        cleanup_policy="delete",
+        timestamp_type="LogAppendTime",
+        max_message_bytes=topics.max_message,
+        key="the alert's fingerprint",
+        format="CloudEvents 1.0, binary mode, JSON (docs/records.md)",
+        description="What alerts have become.",
+    )
+    yield alerts
+    yield replace(
+        alerts,
+        name=topics.names.alerts_state,
+        partitions=topics.partitions,
+        cleanup_policy="compact",
+        description="What each alert is now, and from where on which rules hold.",
+        follows=(topics.names.windows,) if config.alerts.enabled else (),
+    )
+    if config.alerts.enabled:
+        yield journal_spec(config, "detect", (topics.names.windows,))
 
 
 def journal_spec(config: Config, stage: str, sources: Iterable[str]) -> TopicSpec:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterator
 from itertools import combinations
 
+from ..signals import Signal
+from .alert_checks import check_rules
 from .ingest import split_endpoint
 from .problems import Problem
 from .root import Config
@@ -30,6 +32,8 @@ def cross_check(config: Config) -> list[Problem]:
         *_replays_are_remembered(config),
         *(_sampling_has_time(config) if config.sampling.enabled else ()),
         *(_orders_fit(config) if config.sampling.enabled else ()),
+        *(_windows_fit(config) if config.windows.enabled else ()),
+        *(_alerts_fit(config) if config.alerts.enabled else ()),
     ]
 
 
@@ -199,3 +203,49 @@ def _orders_fit(config: Config) -> Iterator[Problem]:
             f"{format_size(sampling.order_source_max)} is more than runtime.lanes_max, "
             f"{format_size(most)}, which a stage may hold in memory",
         )
+
+
+_READ_BY = {"spans": Signal.TRACES, "logs": Signal.LOGS, "metrics": Signal.METRICS}
+"""What window rules are about, by the signal that must be read for them."""
+
+
+def _windows_fit(config: Config) -> Iterator[Problem]:
+    windows, topics, runtime = config.windows, config.topics, config.runtime
+    if windows.record_max > config.kafka.producer.max_message:
+        yield _problem(
+            "windows.record_max",
+            f"{format_size(windows.record_max)} is more than kafka.producer.max_message, "
+            f"{format_size(config.kafka.producer.max_message)}: the largest records could not be "
+            "written",
+        )
+    least = 3 * (runtime.idle_tick + runtime.commit_interval)
+    if windows.source_timeout < least:
+        yield _problem(
+            "windows.source_timeout",
+            f"{format_duration(windows.source_timeout)} is less than three times "
+            "runtime.idle_tick and runtime.commit_interval: every source would seem to be silent",
+        )
+    read = {*config.shaped, *((Signal.TRACES,) if config.sampling.enabled else ())}
+    for i, rule in enumerate(windows.rules):
+        location = ("windows", "rules", i)
+        longest, wait = max(rule.lengths), windows.allowed_lateness + windows.source_timeout
+        for path, retention in (
+            ("topics.retention", topics.retention),
+            ("topics.windows_retention", topics.windows_retention),
+        ):
+            if longest + wait > retention:
+                message = (
+                    f"{format_duration(longest)} and the wait for what is late are more than "
+                    f"{path}, {format_duration(retention)}: parts would be gone before the whole"
+                )
+                yield Problem((*location, "lengths"), None, message)
+        if _READ_BY[rule.signal] not in read and "rules" in windows.model_fields_set:
+            message = f"nothing reads {rule.signal} here: shape.signals leaves them out"
+            yield Problem((*location, "signal"), None, message)
+
+
+def _alerts_fit(config: Config) -> Iterator[Problem]:
+    if not config.windows.enabled:
+        yield _problem("alerts.enabled", "needs windows.enabled: true: rules are about windows")
+        return
+    yield from check_rules(config.alerts.rules, config.windows)

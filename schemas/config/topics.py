@@ -40,6 +40,14 @@ class TopicNames(Settings):
     """Logs as exporters read them."""
     decisions: str = "sampling.decisions"
     """What sampling decided about each trace, and what of the spans is to be passed on."""
+    windows_partials: str = "windows.partials"
+    """What partitions of the sources add to windows that are still open."""
+    windows: str = "windows"
+    """Windows as ExportMetricsServiceRequest, each once."""
+    alerts: str = "alerts"
+    """What alerts have become: to subscribe to."""
+    alerts_state: str = "alerts.state"
+    """What each alert is now; compacted."""
     journal: str = "journal"
     """What stages remember of themselves lies on JOURNAL.STAGE, such as journal.shape."""
     deadletter: str = "deadletter"
@@ -82,13 +90,18 @@ class Topics(Settings):
     names: TopicNames = TopicNames()
     """Topic names."""
     partitions: int = Field(default=12, ge=1, le=10_000)
-    """Partitions of a telemetry topic; what stages scale by."""
+    """Partitions of a telemetry topic; what stages scale by. `windows.partials` has just so many:
+    whoever adds some to a cluster adds them to it and to `windows`, too."""
     replication_factor: int = Field(default=3, ge=1, le=15)
     """Replicas wanted; fewer, with a warning, where the cluster has fewer brokers."""
     retention: Duration = Field(default=86_400.0, ge=60)
     """How long telemetry stays on the bus."""
     decisions_retention: Duration = Field(default=3 * 86_400.0, ge=60)
     """How long `explain` can tell what sampling decided; at least `topics.retention`."""
+    windows_retention: Duration = Field(default=7 * 86_400.0, ge=60)
+    """How long windows can be read; what detection reads again after it was away."""
+    alerts_retention: Duration = Field(default=90 * 86_400.0, ge=60)
+    """How long alerts can be looked up."""
     deadletter_retention: Duration = Field(default=14 * 86_400.0, ge=60)
     """How long the dead-letter topic keeps what it got."""
     audit_retention: Duration = Field(default=90 * 86_400.0, ge=60)

@@ -52,6 +52,19 @@ def test_the_defaults_fit_together() -> None:
          "export.backends.b.signals: no signal would go to this backend"),
         ("export: {backends: {b: {tls: {enabled: true}}}}",
          "export.backends.b.endpoint: says http:// (plain text) although tls.enabled is true"),
+        ("alerts: {enabled: true}", "alerts.enabled: needs windows.enabled: true"),
+        ("windows: {enabled: true}\nalerts: {enabled: true, rules: [{name: a, threshold: "
+         "{op: '>', value: 1}, on: {window: spams, length: 10s, statistic: count}}]}",
+         "alerts.rules[0].on.window: no rule of windows.rules is called 'spams'; did you"),
+        ("windows: {enabled: true, record_max: 2MiB}",
+         "windows.record_max: 2MiB is more than kafka.producer.max_message, 1000000"),
+        ("windows: {enabled: true, source_timeout: 5s}",
+         "windows.source_timeout: 5s is less than three times runtime.idle_tick"),
+        ("windows: {enabled: true, rules: [{name: a, signal: spans, lengths: [6h]}]}\n"
+         "topics: {retention: 6h}",
+         "windows.rules[0].lengths: 6h and the wait for what is late are more than topics."),
+        ("windows: {enabled: true, rules: [{name: a, signal: logs}]}\nshape: {signals: [traces]}",
+         "windows.rules[0].signal: nothing reads logs here"),
         ("sampling: {enabled: true}\ntopics: {retention: 90s, decisions_retention: 1d}",
          "topics.retention: 90s is less than 4 times the 24s that sampling may need"),
         ("sampling: {enabled: true, decision_wait: 1h, decision_memory: 1h}\n"

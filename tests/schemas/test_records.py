@@ -210,6 +210,52 @@ def test_numbers_of_policies_can_be_set() -> None:
     assert "sample.enabled" not in control_settings(load(""))
 
 
+ALERTING = """
+    windows: {enabled: true}
+    alerts: {enabled: true}
+    notify: {targets: {pager: {type: webhook, url: 'http://localhost/'}}}
+    """
+
+
+def test_texts_can_be_set_if_they_are_what_they_should() -> None:
+    from schemas.config.load import load
+    from schemas.control import TEXT_MAX_BYTES, control_settings
+
+    known = control_settings(load(ALERTING))
+    rules, silences = known["alerts.rules"], known["alerts.silences"]
+    good = (
+        "- name: Busy\n  on: {window: spans, length: 10s, statistic: count}\n"
+        "  threshold: {op: '>', value: 3}\n"
+    )
+    assert rules.parse(good) == good
+    assert (rules.shown(good), rules.shown("")) == ("3 lines", "(none)")
+    assert [rules.valid(value) for value in (None, "", good)] == [True] * 3
+    assert not any(rules.valid(value) for value in (1, True, "- {}", good.replace("10s", "11s")))
+    with pytest.raises(ConfigurationError, match=r"line 2: alerts\.rules\[0\]\.on\.length"):
+        rules.parse(good.replace("10s", "11s"))
+    with pytest.raises(ConfigurationError, match="at most"):
+        rules.parse("#" * TEXT_MAX_BYTES + good)
+    assert not rules.valid("#" * TEXT_MAX_BYTES + good)
+    assert silences.valid("")
+    with pytest.raises(ConfigurationError, match=r"alerts\.silences: "):
+        silences.parse("{")
+
+
+def test_a_setting_may_concern_all_stages_of_a_kind() -> None:
+    from schemas.config.load import load
+    from schemas.control import control_settings
+
+    known = control_settings(load(ALERTING))
+    silences = known["alerts.silences"]
+    assert [silences.concerns(s) for s in ("notify.pager", "notify", "notifying", "detect")] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    assert known["notify.enabled.pager"].concerns("notify.pager")
+    assert known["detect.enabled"].concerns("detect")
+    assert known["log.level"].concerns("detect")
+    assert not {"windows.enabled", "alerts.rules"} & control_settings(load("")).keys()
+
+
 # --- the page ------------------------------------------------------------------------------
 
 

@@ -133,3 +133,33 @@ def test_sampling_has_a_log_that_goes_with_the_spans() -> None:
 def test_names_that_would_mix_topics_are_refused(names: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TopicNames.model_validate(names)
+
+
+def test_the_topics_of_windows_and_alerts() -> None:
+    config = Config.model_validate(
+        {
+            "windows": {"enabled": True},
+            "alerts": {"enabled": True},
+            "topics": {"partitions": 5, "windows_retention": "2d"},
+        }
+    )
+    specs = {spec.name: spec for spec in topic_specs(config)}
+    partials, windows = specs["windows.partials"], specs["windows"]
+    assert (partials.partitions, partials.counted_on, partials.follows) == (5, True, ())
+    assert (windows.follows, windows.exactly) == (("windows.partials",), True)
+    assert windows.settings()["retention.ms"] == str(2 * 86_400_000)
+    assert specs["otlp_metrics.out"].follows == ("otlp_metrics", "windows.partials")
+    assert specs["alerts"].partitions == 1
+    assert specs["alerts.state"].follows == ("windows",)
+    assert specs["alerts.state"].settings()["cleanup.policy"] == "compact"
+    assert specs["journal.windows"].follows == ("windows.partials",)
+    assert specs["journal.detect"].follows == ("windows",)
+    assert not {"windows", "alerts"} & {spec.name for spec in topic_specs(Config())}
+
+
+def test_who_only_tells_of_alerts_needs_their_topics_alone() -> None:
+    target = {"type": "webhook", "url": "http://localhost/"}
+    config = Config.model_validate({"notify": {"targets": {"hook": target}}})
+    names = [spec.name for spec in topic_specs(config)]
+    assert {"alerts", "alerts.state"} <= set(names)
+    assert not {"windows", "journal.detect"} & set(names)

@@ -157,6 +157,24 @@ def test_the_stages_of_sampling_are_there_where_it_is_enabled() -> None:
     sampling = load("sampling: {enabled: true}")
     assert expand(["all"], sampling) == ("ingest", "sample", "emit", "shape", "export:default")
     assert expand(["emit", "sample"], sampling) == ("emit", "sample")
+
+
+def test_the_stages_of_windows_and_alerts_are_there_where_they_are_enabled() -> None:
+    for name in ("windows", "detect"):
+        with pytest.raises(ConfigurationError, match=rf"'{name}' is a stage only with "):
+            expand([name], Config())
+    target = {"type": "webhook", "url": "http://localhost/"}
+    config = Config.model_validate(
+        {
+            "windows": {"enabled": True},
+            "alerts": {"enabled": True},
+            "notify": {"targets": {"a": target, "b": target}},
+        }
+    )
+    assert expand(["all"], config) == (
+        "ingest", "shape", "windows", "detect", "notify:a", "notify:b", "export:default",
+    )  # fmt: skip
+    assert expand(["notify"], config) == ("notify:a", "notify:b")
     traces = load("sampling: {enabled: true}\nshape: {signals: [traces]}")
     assert expand(["all"], traces) == ("ingest", "sample", "emit", "export:default")
     with pytest.raises(ConfigurationError, match="'shape' has nothing to do"):

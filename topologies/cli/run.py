@@ -30,7 +30,9 @@ def run(  # noqa: PLR0917 - typer calls it by name
     stages: Annotated[
         list[str],
         typer.Argument(
-            metavar="STAGE...", help="ingest, sample, emit, shape, export, export:BACKEND, or all."
+            metavar="STAGE...",
+            help="ingest, sample, emit, shape, windows, detect, notify, notify:TARGET, export, "
+            "export:BACKEND, or all.",
         ),
     ],
     config: ConfigFile = None,
@@ -82,35 +84,22 @@ def _override(config: Config, endpoint: str | None, log_format: str | None) -> C
 def _here(booted: Boot, worker: int | None, *, shared_ports: bool) -> int:
     """One stage in this process."""
     import asyncio
+    import importlib
 
     import uvloop
 
     from streams.edges.platform import configure_logs
 
-    stage, _, backend = booted.stages[0].partition(":")
+    stage, _, name = booted.stages[0].partition(":")
     fields = {} if worker is None else {"stage": booted.stages[0], "worker": str(worker)}
     configure_logs(booted.config.telemetry, fields)
     booted = booted._replace(config=_as_member(booted.config, worker))
+    # A process needs what its own stage needs, and no more.
+    module = importlib.import_module(f"topologies.{stage}")
     if stage == "ingest":
-        from topologies import ingest
-
-        work = ingest.run(booted.config, shared_ports=shared_ports)
-    elif stage == "sample":
-        from topologies import sample
-
-        work = sample.run(booted.config)
-    elif stage == "emit":
-        from topologies import emit
-
-        work = emit.run(booted.config)
-    elif stage == "shape":
-        from topologies import shape
-
-        work = shape.run(booted.config)
+        work = module.run(booted.config, shared_ports=shared_ports)
     else:
-        from topologies import export
-
-        work = export.run(booted.config, backend)
+        work = module.run(booted.config, *([name] if name else []))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work)
     return 0

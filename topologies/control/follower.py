@@ -204,11 +204,12 @@ class ControlFollower:
         if effect := self._effects.get(name):
             effect(self.view.current(name))
         setting = self.view.settings[name]
-        if setting.stage is not None and setting.stage not in self._stages:
+        if setting.stage is not None and not any(map(setting.concerns, self._stages)):
             return
         control = wanted.control
         who = control.who if control else "unknown (record deleted)"
-        _log.info("%s is now %s, set by %s", name, self.view.current(name), who)
+        shown = setting.shown(self.view.current(name))
+        _log.info("%s is now %s, set by %s", name, shown, who)
         record = Audit(
             id=f"{this_worker()}:{self._began_ns}:{wanted.offset}",
             action="applied",

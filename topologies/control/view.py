@@ -200,4 +200,4 @@ class LaneControl:
 
     def concerned(self, setting: ControlSetting) -> bool:
         """Whether a setting is about this lane."""
-        return setting.stage in (None, self.stage) and setting.topic in (None, self.topic)
+        return setting.concerns(self.stage) and setting.topic in (None, self.topic)

@@ -210,6 +210,13 @@ def _partitions(spec: TopicSpec, states: Mapping[str, TopicState]) -> int:
 def _unfit(spec: TopicSpec, states: Mapping[str, TopicState]) -> str | None:
     """What is wrong if it has fewer partitions than a topic that it follows, or wrongly more."""
     followed, there = _followed(spec, states), states.get(spec.name)
+    if spec.counted_on and there is not None and there.partitions != spec.partitions:
+        return (
+            f"{spec.name} has {there.partitions} partitions and topics.partitions is "
+            f"{spec.partitions}: what is written to it goes by their number. Say "
+            f"topics.partitions: {there.partitions}, or give it more with kafka-topics --alter "
+            "while nobody writes"
+        )
     if followed is None or there is None or there.partitions == followed.partitions:
         return None
     if there.partitions > followed.partitions:

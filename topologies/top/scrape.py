@@ -25,6 +25,8 @@ Process = tuple[str, str]
 
 K = TypeVar("K")
 _TIMEOUT_S = 5.0
+_BY_NAME = ("export", "notify")
+"""Stages of which there is one for each backend or target."""
 _STAGES_OF = {
     "otlp_streams_receiver_requests": "ingest",
     "otlp_streams_ingest_items": "ingest",
@@ -127,7 +129,8 @@ def _policies(
 
 def _stage(name: str) -> str:
     """A host calls itself by its group, ``export.main``; people say ``export:main``."""
-    return f"export:{name.removeprefix('export.')}" if name.startswith("export.") else name
+    kind, dot, rest = name.partition(".")
+    return f"{kind}:{rest}" if dot and kind in _BY_NAME else name
 
 
 def _alone(values: dict[Process, dict[K, float]]) -> dict[Process, dict[K, float]]:

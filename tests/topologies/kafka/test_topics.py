@@ -172,3 +172,13 @@ async def test_a_topic_that_must_go_partition_by_partition_may_not_have_more(
     assert (await ensure_topics(settings, [source, out], create=True)).states
     with pytest.raises(ConfigurationError, match=f"{larger} has 3 partitions and {source.name} 2"):
         await ensure_topics(settings, [source, replace(out, exactly=True)], create=True)
+
+
+async def test_a_topic_whose_partitions_are_counted_on_has_just_so_many(
+    settings: Kafka, specs: tuple[TopicSpec, ...], make_topic: MakeTopic
+) -> None:
+    there = replace(specs[0], name=make_topic(3), counted_on=True)
+    assert (await ensure_topics(settings, [replace(there, partitions=3)], create=True)).states
+    for wanted in (2, 4):
+        with pytest.raises(ConfigurationError, match=f"{there.name} has 3 partitions and topics"):
+            await ensure_topics(settings, [replace(there, partitions=wanted)], create=True)
