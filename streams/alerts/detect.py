@@ -95,6 +95,11 @@ class Detect:
         )
         self._rules_changed()
 
+    @property
+    def series(self) -> int:
+        """Groups of rules and lengths that are watched."""
+        return len(self._panels.table)
+
     # --- batches
 
     def process(self, scanned: Scanned) -> Outcome:

@@ -108,6 +108,8 @@ class Case:
     steps_max: int = 24
     examples: int = 200
     keys: st.SearchStrategy[bytes | None] = field(default_factory=st.none)
+    headers: Callable[[bytes], Headers] = lambda _value: ()
+    """Headers that a value comes with, beside those that are drawn."""
 
 
 class History(NamedTuple):
@@ -146,7 +148,7 @@ def histories(draw: st.DrawFn, case: Case) -> History:
             steps.append(draw(case.adjustments))
             continue
         value = draw(case.poison if kind == "poison" else case.values)
-        headers = draw(st.sampled_from(_HEADERS))
+        headers = (*case.headers(value), *draw(st.sampled_from(_HEADERS)))
         steps.append(Batch(TOPIC, PARTITION, offset, now_ms, draw(case.keys), value, headers))
         offset += draw(st.sampled_from([1, 1, 1, 2, 7]))
     steps.append(Commit())

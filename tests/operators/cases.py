@@ -15,6 +15,7 @@ from streams.shaping import PassThrough
 from tests.operators import deciding, gathering, quoting
 from tests.operators.battery import PARTITION, Adjust, Case
 from tests.operators.counting import Counting, read, scan
+from tests.operators.detecting import DETECTING
 from tests.operators.sampling import SAMPLING
 from tests.strategies import requests
 
@@ -155,4 +156,4 @@ def _few(signal: Signal) -> st.SearchStrategy[bytes]:
     return drawn.filter(lambda value: wire.scan(signal, value).items > 0)
 
 
-CASES = [*_counting(), *_deciding(), *_gathering(), *_quoting(), *_passing(), *SAMPLING]
+CASES = [*_counting(), *_deciding(), *_gathering(), *_quoting(), *_passing(), *SAMPLING, *DETECTING]
