@@ -79,6 +79,12 @@ class Points:
     """Values in each bucket."""
     bounds: NDArray[np.float64]
     """Explicit bounds."""
+    floats: NDArray[np.float64]
+    """The columns from ``value`` to ``exemplar_value`` as one block, for kernels."""
+    longs: NDArray[np.uint64]
+    """Those from ``count`` to ``exemplar_span_id``."""
+    ints: NDArray[np.int32]
+    """Those from ``scale`` to ``bounds_stop``."""
 
     def counts_start(self, point: int) -> int:
         """Where the buckets of a point begin in ``counts``."""
@@ -107,7 +113,8 @@ def points(data: bytes, scan: PointScan) -> Points:
     counts = np.empty(sizes & 0xFFFFFFFF, np.uint64)
     bounds = np.empty(sizes >> 32, np.float64)
     expand(*tree, floats, longs, ints, faults, counts, bounds)
-    return Points(*floats, *longs, *ints, flags, faults, counts, bounds)  # type: ignore[call-arg]
+    columns = (*floats, *longs, *ints, flags, faults, counts, bounds)
+    return Points(*columns, floats, longs, ints)  # type: ignore[call-arg]
 
 
 def metric_units(data: bytes, scan: PointScan) -> NDArray[np.int32]:
