@@ -12,19 +12,27 @@ from streams.windows.records import decode
 
 __all__ = ["warm_up_partials"]
 
-# An item of each signal with a time and service.name.
-_RESOURCE = "0a16 0a14 0a0c 736572766963652e6e616d65 1204 0a02 7331".replace(" ", "")
-_ITEMS = {
-    Signal.TRACES: "12 28 12 26 0a10" + "01" * 16 + "1208" + "02" * 8 + "41" + "03" * 6 + "0000",
-    Signal.LOGS: "12 0b 12 09 09" + "03" * 6 + "0000",
-    Signal.METRICS: "12 1d 12 1b 0a01 6d 2a 16 0a 14 19" + "03" * 6 + "0000" + "21" + "03" * 8
-    + "4000",
-}  # fmt: skip
+_TIME = bytes([3] * 6 + [0] * 2)
+
+
+def _field(number: int, *parts: bytes) -> bytes:
+    """A field of bytes, shorter than 128."""
+    body = b"".join(parts)
+    return bytes([number << 3 | 2, len(body)]) + body
 
 
 def _request(signal: Signal) -> bytes:
-    body = bytes.fromhex(_RESOURCE) + bytes.fromhex(_ITEMS[signal].replace(" ", ""))
-    return b"\x0a" + bytes([len(body)]) + body
+    """A request with an item that has a time, of a service, with the attribute k."""
+    value = _field(1, b"k"), _field(2, _field(1, b"v"))
+    service = _field(1, _field(1, b"service.name"), _field(2, _field(1, b"s")))
+    if signal == Signal.TRACES:
+        item = _field(1, b"t" * 16) + _field(2, b"s" * 8) + b"\x41" + _TIME + _field(9, *value)
+    elif signal == Signal.LOGS:
+        item = b"\x09" + _TIME + _field(6, *value)
+    else:
+        point = b"\x19" + _TIME + b"\x31" + _TIME + _field(7, *value)
+        item = _field(1, b"m") + _field(5, _field(1, point))
+    return _field(1, _field(1, service), _field(2, _field(2, item)))
 
 
 def warm_up_partials(*signals: Signal) -> None:
