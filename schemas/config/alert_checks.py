@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from .alerts import AlertRule, SeriesMatch
+from .alerts import PIPELINE_STALLED, AlertRule, SeriesMatch, WindowStatistic
 from .problems import Location, Problem, nearest
 from .templates import parse
 from .units import format_duration
 from .windows import WindowRule, Windows, attribute_name
 
-__all__ = ["RULES", "check_rules"]
+__all__ = ["RULES", "check_rules", "check_statistic"]
 
 RULES: Location = ("alerts", "rules")
 """Where rules stand in a configuration."""
@@ -22,25 +22,30 @@ _OF_SIGNAL = {
 }  # fmt: skip
 
 
-def check_rules(rules: Sequence[AlertRule], windows: Windows) -> Iterator[Problem]:
+def check_rules(
+    rules: Sequence[AlertRule], windows: Windows, place: Location = RULES
+) -> Iterator[Problem]:
     """Everything that a rule names and that is not; lines are not known here."""
     known = {rule.name: rule for rule in windows.rules}
     for i, rule in enumerate(rules):
-        here = (*RULES, i)
+        here = (*place, i)
+        if rule.name == PIPELINE_STALLED:
+            message = f"{rule.name} is built in, and looks at no windows"
+            yield Problem((*here, "name"), None, message)
         window = known.get(rule.on.window)
         if window is None:
             said = f"no rule of windows.rules is called {rule.on.window!r}"
             yield _wrong((*here, "on", "window"), said, rule.on.window, known)
             continue
-        yield from _on(rule, window, here)
+        yield from check_statistic(rule.on, window, (*here, "on"))
         keys = [attribute_name(key) for key in window.by]
         if rule.match is not None:
             yield from _match(rule.match, window, keys, (*here, "match"))
         yield from _templates(rule, keys, here)
 
 
-def _on(rule: AlertRule, window: WindowRule, here: Location) -> Iterator[Problem]:
-    on, place = rule.on, (*here, "on")
+def check_statistic(on: WindowStatistic, window: WindowRule, place: Location) -> Iterator[Problem]:
+    """Whether a window rule has such a length, statistic and metric."""
     if on.length not in window.lengths:
         lengths = [format_duration(length) for length in window.lengths]
         closest = min(window.lengths, key=lambda length: abs(length - on.length))

@@ -14,10 +14,12 @@ from .templates import LabelTemplate, Template
 from .units import Duration, parse_duration
 
 __all__ = [
-    "RESERVED_LABELS", "Absence", "AlertRule", "Alerts", "AnomalyCondition", "AtLeast",
-    "SeriesMatch", "Statistic", "Threshold", "WindowStatistic",
+    "PIPELINE_STALLED", "RESERVED_LABELS", "Absence", "AlertRule", "Alerts", "AnomalyCondition",
+    "AtLeast", "SeriesMatch", "Statistic", "Threshold", "WindowStatistic",
 ]  # fmt: skip
 
+PIPELINE_STALLED = "PipelineStalled"
+"""The built-in alert that follows from no rule: windows are no longer closed."""
 RESERVED_LABELS = ("alertname", "severity")
 """Labels that every alert has from its rule."""
 _RULES_MAX = 1000

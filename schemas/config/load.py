@@ -30,6 +30,7 @@ from .root import Config
 __all__ = ["load", "load_as", "load_rules"]
 
 Root = TypeVar("Root", bound=Settings)
+Found = TypeVar("Found")
 
 _REFERENCE = re.compile(r"\$\$|\$\{([^}]*)\}")
 _BODY = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
@@ -55,15 +56,19 @@ def load(
 
 
 def load_as(
-    root: type[Root], text: str, environment: Mapping[str, str] | None, source: str
+    root: type[Root],
+    text: str,
+    environment: Mapping[str, str] | None = None,
+    source: str = "file",
+    check: Callable[[Root], Iterable[Problem]] = lambda _: (),
 ) -> Root:
-    """A file that is no configuration, in the same way."""
+    """A file that is no configuration, in the same way; ``check`` tells what else is wrong."""
     reading = _Reading(environment or {})
     document = _read(reading, text, (), source)
     if not isinstance(document, dict):
         what = "a configuration" if root is Config else "this file"
         raise _failure(source, [Problem((), 1, f"{what} is a mapping of sections")])
-    return _checked(root, document, reading, source)
+    return _complete(_checked(root, document, reading, source), reading, source, check)
 
 
 def load_rules(
@@ -85,10 +90,16 @@ def load_rules(
     if not isinstance(document, list):
         raise _failure(source, [Problem((), 1, "alert rules are a list")])
     rules = _checked(Config, {"alerts": {"rules": document}}, reading, source).alerts.rules
-    problems = [p._replace(line=reading.line_of(p.location)) for p in check(rules)]
+    return _complete(rules, reading, source, check)
+
+
+def _complete(
+    found: Found, reading: _Reading, source: str, check: Callable[[Found], Iterable[Problem]]
+) -> Found:
+    problems = [p._replace(line=reading.line_of(p.location)) for p in check(found)]
     if problems:
         raise _failure(source, problems)
-    return rules
+    return found
 
 
 def _read(reading: _Reading, text: str, here: Location, source: str) -> Any:

@@ -14,10 +14,7 @@ from functools import cache
 from schemas.config.alerts import AlertRule
 from schemas.config.load import load_rules
 
-__all__ = ["BUILTIN", "PIPELINE_STALLED", "builtin_rules"]
-
-PIPELINE_STALLED = "PipelineStalled"
-"""No rule over windows: that windows are no longer closed."""
+__all__ = ["BUILTIN", "builtin_rules"]
 
 BUILTIN = """\
 # A quarter of what a service does fails: nobody's normal, and known from the first minute on.

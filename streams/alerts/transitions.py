@@ -16,7 +16,7 @@ from .rules import Rule, attribute_text
 from .series import Series
 from .templates import render
 
-__all__ = ["Active", "Reason", "State", "Transition", "transition"]
+__all__ = ["Active", "Reason", "State", "Transition", "annotate", "transition"]
 
 State = Literal["inactive", "pending", "firing", "no_data", "resolved"]
 Reason = Literal[
@@ -171,7 +171,7 @@ def transition(
         active.series,
         active.fingerprint,
         active.labels,
-        _annotations(rule, active, name),
+        annotate(rule, active, name),
         state,
         reason,
         f"{active.fingerprint}.{rule.digest}.{active.starts_at_ms}.{state}{lapses}",
@@ -187,7 +187,8 @@ def transition(
     )
 
 
-def _annotations(rule: Rule, active: Active, detector: str) -> dict[str, str]:
+def annotate(rule: Rule, active: Active, detector: str = "") -> dict[str, str]:
+    """What is told of an alert, by the newest window that said something."""
     config = rule.config
     value, low, high, score, _ = active.evidence
     fields: dict[str, str | float] = {

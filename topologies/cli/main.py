@@ -22,7 +22,7 @@ __all__ = ["app", "main"]
 
 _MODULES = (
     "run", "config", "kafka", "topics", "backend", "replay", "tap", "top", "control",
-    "sampling", "explain", "deadletter", "records", "demo",
+    "sampling", "alerts", "explain", "deadletter", "records", "demo",
 )  # fmt: skip
 
 app = typer.Typer(
