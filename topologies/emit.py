@@ -18,7 +18,7 @@ from streams.sampling.counts import EmitCounts
 from streams.sampling.emit import Emit
 from streams.sampling.records import VerdictRecord, WorkOrder, decode
 from topologies.runtime import SourceRange, Stage, serve
-from topologies.sampling import Concerns, EmitMetrics
+from topologies.sampling import EmitMetrics, concerns_of
 from topologies.sampling.letters import dead_letters
 from topologies.sampling.warming import warm_up_emit, warmed
 
@@ -59,7 +59,7 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
         reads_max_bytes=max(READS_MIN_BYTES, 4 * config.sampling.order_source_max),
         outputs=(names.spans_out,),
         lifespan=lambda: warmed(warm_up_emit, config),
-        warnings=Concerns(counts, names.spans),
+        warnings=concerns_of(counts, names.spans),
     )
 
 

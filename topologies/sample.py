@@ -14,7 +14,7 @@ from streams.edges.platform import create_registry
 from streams.sampling.counts import SampleCounts
 from streams.sampling.sample import Sample
 from topologies.runtime import Stage, serve
-from topologies.sampling import Concerns, SampleMetrics, Targets
+from topologies.sampling import SampleMetrics, Targets, concerns_of
 from topologies.sampling.letters import dead_letters
 from topologies.sampling.warming import warm_up_sample, warmed
 
@@ -48,7 +48,7 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
         scan=lambda _topic, value: wire.scan_traces(value, strict_ids=False),
         outputs=(names.decisions,),
         lifespan=lambda: warmed(warm_up_sample, config),
-        warnings=Concerns(counts, names.spans),
+        warnings=concerns_of(counts, names.spans),
     )
 
 

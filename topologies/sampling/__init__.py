@@ -1,7 +1,7 @@
 """What the stages sample and emit say about themselves, beside what every stage does."""
 
-from .concerns import Concerns
+from .concerns import concerns_of
 from .metrics import EmitMetrics, SampleMetrics
 from .targets import Targets
 
-__all__ = ["Concerns", "EmitMetrics", "SampleMetrics", "Targets"]
+__all__ = ["EmitMetrics", "SampleMetrics", "Targets", "concerns_of"]

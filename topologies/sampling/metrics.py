@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from schemas.config import Sampling
 from streams.sampling.counts import LATENCY_BOUNDS_MS, EmitCounts, Histogram, SampleCounts
 from streams.sampling.records import WorkOrder
+from topologies.families import counters, seconds
 
 from .targets import Targets
 
@@ -105,7 +100,7 @@ class SampleMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Everything, family by family."""
         counts = self._counts
-        yield from _plain(_SAMPLE, counts)
+        yield from counters(_PREFIX, _SAMPLE, counts)
         for attribute, name, text in _BY_POLICY:
             family = CounterMetricFamily(_PREFIX + name, f"{text} By policy.", labels=("policy",))
             for policy, value in sorted(getattr(counts, attribute).items()):
@@ -119,8 +114,8 @@ class SampleMetrics(Collector):
         yield from self._keys()
         yield from self._rates()
         yield from self._partitions()
-        yield _seconds(
-            "end_to_decision_seconds",
+        yield seconds(
+            f"{_PREFIX}end_to_decision_seconds",
             "From a trace's last end to its decision, where clocks agree.",
             counts.end_to_decision_ms,
         )
@@ -204,21 +199,21 @@ class EmitMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Everything, family by family."""
-        yield from _plain(_EMIT, self._counts)
+        yield from counters(_PREFIX, _EMIT, self._counts)
         spans = CounterMetricFamily(
             f"{_PREFIX}emit_spans", "Spans sent on. By policy.", labels=("policy",)
         )
         for policy, value in sorted(self._counts.spans.items()):
             spans.add_metric((policy,), value)
         yield spans
-        yield _seconds(
-            "arrival_to_emit_seconds",
+        yield seconds(
+            f"{_PREFIX}arrival_to_emit_seconds",
             "From the arrival of the newest message that a work order is about to its turn; "
             "what is sent follows within runtime.commit_interval.",
             self._delay_ms,
         )
-        yield _seconds(
-            "root_end_to_emit_seconds",
+        yield seconds(
+            f"{_PREFIX}root_end_to_emit_seconds",
             "From the end of a kept trace's root span to its work order's turn: 0 where that is "
             "in the future, and no more than a day.",
             self._root_ms,
@@ -228,18 +223,3 @@ class EmitMetrics(Collector):
             "Root spans that are sent on before their end or a day after: clocks are off.",
             value=self._skewed_roots,
         )
-
-
-def _plain(table: tuple[tuple[str, str, str], ...], counts: Any) -> Iterator[Metric]:
-    for attribute, name, text in table:
-        yield CounterMetricFamily(_PREFIX + name, text, value=getattr(counts, attribute))
-
-
-def _seconds(name: str, text: str, histogram: Histogram) -> Metric:
-    buckets, total = [], 0
-    for bound, count in zip((*histogram.bounds, None), histogram.buckets, strict=True):
-        total += count
-        buckets.append(("+Inf" if bound is None else str(bound / 1000), float(total)))
-    return HistogramMetricFamily(
-        _PREFIX + name, text, buckets=buckets, sum_value=histogram.total / 1000
-    )

@@ -15,8 +15,8 @@ from schemas.signals import Signal
 from streams.sampling.counts import EmitCounts, SampleCounts, State
 from streams.sampling.key_counts import OTHER
 from tests.streams.sampling.test_explain import order
-from topologies.sampling import Concerns, EmitMetrics, SampleMetrics, Targets
-from topologies.sampling.concerns import CONCERN_S
+from topologies.concerns import CONCERN_S
+from topologies.sampling import EmitMetrics, SampleMetrics, Targets, concerns_of
 from topologies.sampling.targets import Target
 
 POLICIES = """
@@ -149,7 +149,7 @@ def test_counts_of_emit() -> None:
 
 def test_what_has_grown_is_a_concern_for_a_while() -> None:
     now_s, counts = [0.0], SampleCounts()
-    concerns = Concerns(counts, f"otlp_{Signal.TRACES}", lambda: now_s[0])
+    concerns = concerns_of(counts, f"otlp_{Signal.TRACES}", lambda: now_s[0])
     assert concerns() == {}
     counts.wrong_partition_spans = 1200
     assert "1,200 spans" in concerns()["wrong_partition_spans"]
@@ -162,4 +162,4 @@ def test_what_has_grown_is_a_concern_for_a_while() -> None:
     counts.set_back_s = 3600.0
     assert "ran back by 3,600 s" in concerns()["set_back_s"]
     lost = EmitCounts(removed_offsets=5)
-    assert set(Concerns(lost, "otlp_spans", lambda: 0.0)()) == {"removed_offsets"}
+    assert set(concerns_of(lost, "otlp_spans", lambda: 0.0)()) == {"removed_offsets"}
