@@ -87,6 +87,7 @@ async def test_an_alertmanager_gets_each_alert_with_an_end_ahead() -> None:
     first, second, third = posted
     assert first["labels"] == {
         "alertname": "HighErrorRatio", "service": "cart", "severity": "critical", "zone": "eu",
+        "instance": "a",
     }  # fmt: skip
     assert first["annotations"]["summary"] == "a is <bad>"
     assert rfc3339(first["startsAt"]) == 1000
