@@ -9,31 +9,35 @@ from numpy.typing import NDArray
 
 from streams.anomaly.blocks import Blocks
 
-__all__ = ["Detector", "Scores"]
+__all__ = ["Detector", "Scores", "empty_scores"]
 
 
 class Scores(NamedTuple):
-    """What a detector says of a block of points, one of each per point."""
+    """What a detector says of a block of n points on each of its s scales."""
 
     score: NDArray[np.float64]
-    """Strangeness, 0 or more, on a scale of the detector's own; NaN: it is not ready, or the
-    value was missing."""
+    """(s, n): strangeness, 0 or more, in a unit of the scale's own; NaN: the series is too young
+    for it, or the value was missing."""
     low: NDArray[np.float64]
-    """Least value that it expected before it saw the point; NaN: it does not say."""
+    """(n): least value that was expected before the point was seen; NaN: it does not say."""
     high: NDArray[np.float64]
-    """Greatest value that it expected."""
+    """(n): greatest value that was expected."""
 
 
 class Detector(Protocol):
     """State of many series, and scores of their next points.
 
-    A score depends on the series' earlier points alone. Points of a series are in order of time;
-    a block may hold several of one series.
+    A score depends on the point and on the series' earlier points alone. A block may hold several
+    points of a series, in order of time.
     """
 
     @property
     def name(self) -> str:
         """As in the configuration."""
+
+    @property
+    def scales(self) -> int:
+        """How many scores it gives to a point."""
 
     @property
     def blocks(self) -> Blocks:
@@ -42,4 +46,11 @@ class Detector(Protocol):
     def observe(
         self, series: NDArray[np.int32], time_ms: NDArray[np.int64], values: NDArray[np.float64]
     ) -> Scores:
-        """Score each point, then learn from it. NaN: missing; infinite values must not come."""
+        """Score each point and learn from it. NaN: missing; infinite values must not come."""
+
+
+def empty_scores(scales: int, points: int) -> Scores:
+    """Nothing said."""
+    return Scores(
+        np.full((scales, points), np.nan), np.full(points, np.nan), np.full(points, np.nan)
+    )

@@ -1,110 +1,117 @@
-"""Robust z: how far a value is from the median of the last ones, in units of their spread."""
+"""Robust z on level: how far the mean of the last points is from what the hour usually has.
+
+Over several lengths, so that a short and a long shift are found. The centre of a slot of the day
+follows its values' clipped mean, in units of the series' spread and compressed by asinh, so that
+single extremes do not hide a level.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from streams.anomaly.blocks import Blocks
-from streams.anomaly.detectors import Scores
-from streams.wire.compiling import inner, kernel
+from streams.anomaly.detectors import Scores, empty_scores
+from streams.anomaly.standard import CENTRE, COUNT, SPREAD, STANDARD, standardise
+from streams.wire.compiling import kernel
 
 __all__ = ["Level"]
 
-SCORE_MAX = 1000.0
-_F4_MAX = 1e30
-_NORMAL = 1.4826
-"""Standard deviation of a normal distribution over its median absolute deviation."""
-_EXPECTED = 3.0
-"""Expected are values within so many standard deviations."""
-
-
-@inner
-def insert_sorted(ordered, count, value):
-    """Put ``value`` into the first ``count`` numbers, which are in order."""
-    at = count
-    while at > 0 and ordered[at - 1] > value:
-        ordered[at] = ordered[at - 1]
-        at -= 1
-    ordered[at] = value
-
-
-@inner
-def remove_sorted(ordered, count, value):
-    """Take ``value``, which is among them, out of ``count`` numbers in order."""
-    low, high = 0, count
-    while low < high:
-        middle = (low + high) >> 1
-        if ordered[middle] < value:
-            low = middle + 1
-        else:
-            high = middle
-    for at in range(low, count - 1):
-        ordered[at] = ordered[at + 1]
-
-
-@inner
-def median_deviation(ordered, count):
-    """Median and median absolute deviation of ``count`` numbers in order."""
-    half = count >> 1
-    median = ordered[half] if count & 1 else 0.5 * (ordered[half - 1] + ordered[half])
-    left, right, deviation = half - 1, half, 0.0
-    for _ in range(half + 1):
-        below = median - ordered[left] if left >= 0 else np.inf
-        above = ordered[right] - median if right < count else np.inf
-        if below <= above:
-            deviation, left = below, left - 1
-        else:
-            deviation, right = above, right + 1
-    return median, deviation
+_DAY_MS = 86_400_000
+_SLOTS = 12
+_DAYS = 7.0
+"""Days over which a slot's centre adapts."""
+_CLIP = 3.0
+_EXPECTED = 4.0
+"""Expected are values within so many mean distances of the centre."""
+_NEEDED = 1.5
+"""Days that must be over before slots are believed; until then there is one centre."""
+_MEAN, _DISTANCE, _VISITS = range(3)
+_FIRST, _LAST, _STEP, _POINTS = range(4)
 
 
 @kernel
-def score_level(ring, ordered, place, spread, series, values, warmup, score, low, high):
-    """Score and learn; ``place`` is count and next index, ``spread`` a slow mean deviation."""
-    window = ring.shape[1]
+def score_level(centres, ring, clock, standard, series, time_ms, values, lengths, memory, out):
+    """Score and learn; ``clock`` is first and last time, the usual step, and points."""
+    score, low, high = out
+    room = ring.shape[1]
     for row in range(len(series)):
-        i, value = series[row], values[row]
-        score[row] = low[row] = high[row] = np.nan
-        if np.isnan(value):
+        i, now = series[row], time_ms[row]
+        if np.isnan(values[row]):
             continue
-        value = min(max(value, -_F4_MAX), _F4_MAX)
-        count, at = place[i, 0], place[i, 1]
-        if count > 0:
-            median, deviation = median_deviation(ordered[i], count)
-            sigma = max(_NORMAL * deviation, 0.25 * spread[i, 0])
-            distance = abs(value - median)
-            if count >= warmup:
-                far = distance / sigma if sigma > 0.0 else (SCORE_MAX if distance > 0.0 else 0.0)
-                score[row] = min(far, SCORE_MAX)
-                low[row], high[row] = median - _EXPECTED * sigma, median + _EXPECTED * sigma
-            weight = 1.0 / min(count, 8 * window)
-            spread[i, 0] += weight * (min(distance, 10.0 * sigma + spread[i, 0]) - spread[i, 0])
-            if spread[i, 0] == 0.0:
-                spread[i, 0] = weight * distance
-        stored = np.float32(value)
-        if count == window:
-            remove_sorted(ordered[i], count, ring[i, at])
-            count -= 1
-        insert_sorted(ordered[i], count, stored)
-        ring[i, at] = stored
-        place[i, 0], place[i, 1] = count + 1, (at + 1) % window
+        units, own = standard[i], clock[i]
+        if units[COUNT] > lengths[-1]:
+            reach = _EXPECTED * units[SPREAD]
+            low[row], high[row] = units[CENTRE] - reach, units[CENTRE] + reach
+        value = np.arcsinh(standardise(units, values[row], memory))
+        if own[_POINTS] == 0.0:
+            own[_FIRST] = now
+        else:
+            step = now - own[_LAST]
+            if own[_POINTS] > 1.0:
+                step = min(step, 2.0 * own[_STEP])
+            own[_STEP] += (step - own[_STEP]) / min(own[_POINTS], 20.0)
+        own[_LAST] = now
+        slots = centres[i].reshape((3, _SLOTS + 1))
+        phase = (now % _DAY_MS) * _SLOTS / _DAY_MS
+        slot = int(phase)
+        # Between the middles of two slots, so that no step is in the centre.
+        share = phase - slot - 0.5
+        other = (slot + 1) % _SLOTS if share > 0.0 else (slot + _SLOTS - 1) % _SLOTS
+        if now - own[_FIRST] < _NEEDED * _DAY_MS:
+            centre = slots[_MEAN, _SLOTS]
+        elif slots[_VISITS, slot] == 0.0:
+            centre = slots[_MEAN, _SLOTS]
+        else:
+            centre = slots[_MEAN, slot]
+            if slots[_VISITS, other] > 0.0:
+                centre += abs(share) * (slots[_MEAN, other] - centre)
+        place = int(own[_POINTS]) % room
+        ring[i, place] = value - centre
+        own[_POINTS] += 1.0
+        if own[_POINTS] > lengths[-1]:
+            total, at, number = 0.0, place, 0
+            for taken in range(1, lengths[-1] + 1):
+                total += ring[i, at]
+                at = at - 1 if at > 0 else room - 1
+                if taken == lengths[number]:
+                    score[number, row] = abs(total) / taken
+                    number += 1
+        visits = max(1.0, _DAY_MS / _SLOTS / own[_STEP]) if own[_STEP] > 0.0 else 1.0
+        for number in range(2):
+            which = slot if number == 0 else _SLOTS
+            many = slots[_VISITS, which]
+            weight = 1.0 / min(many + 1.0, _DAYS * visits if number == 0 else memory)
+            difference = value - slots[_MEAN, which]
+            bound = np.inf
+            if many > 3.0 and slots[_DISTANCE, which] > 0.0:
+                bound = _CLIP * slots[_DISTANCE, which]
+            slots[_MEAN, which] += weight * min(max(difference, -bound), bound)
+            distance = min(abs(difference), bound)
+            slots[_DISTANCE, which] += weight * (distance - slots[_DISTANCE, which])
+            slots[_VISITS, which] = min(many + 1.0, 1e6)
 
 
 class Level:
-    """The last ``window`` values of each series."""
+    """Means over ``lengths`` points, in ascending order."""
 
     name = "level"
 
-    def __init__(self, capacity: int, *, window: int = 64, warmup: int = 30) -> None:
-        self._warmup = min(warmup, window)
+    def __init__(
+        self, capacity: int, *, lengths: Sequence[int] = (12, 24, 48), memory: float = 4000.0
+    ) -> None:
+        self._lengths = np.array(lengths, np.int64)
+        self._memory = memory
+        self.scales = len(lengths)
         self.blocks = Blocks(
             capacity,
             {
-                "ring": ("<f4", window),
-                "ordered": ("<f4", window),
-                "place": ("<i4", 2),
-                "spread": ("<f8", 1),
+                "centres": ("<f4", 3 * (_SLOTS + 1)),
+                "ring": ("<f4", max(lengths)),
+                "clock": ("<f8", 4),
+                "standard": ("<f8", STANDARD),
             },
         )
 
@@ -112,10 +119,9 @@ class Level:
         self, series: NDArray[np.int32], time_ms: NDArray[np.int64], values: NDArray[np.float64]
     ) -> Scores:
         """See ``Detector``."""
-        found = Scores(*(np.empty(len(series)) for _ in range(3)))
-        state = self.blocks
+        found, state = empty_scores(self.scales, len(series)), self.blocks
         score_level(
-            *(state["ring"], state["ordered"], state["place"], state["spread"]),
-            *(series, values, self._warmup, *found),
+            *(state["centres"], state["ring"], state["clock"], state["standard"]),
+            *(series, time_ms, values, self._lengths, self._memory, found),
         )
         return found
