@@ -20,7 +20,8 @@ from streams.sampling.records import VerdictRecord, WorkOrder, decode
 from topologies.runtime import SourceRange, Stage, serve
 from topologies.sampling import EmitMetrics, concerns_of
 from topologies.sampling.letters import dead_letters
-from topologies.sampling.warming import warm_up_emit, warmed
+from topologies.sampling.warming import warm_up_emit
+from topologies.warming import warmed
 
 __all__ = ["run", "stage"]
 

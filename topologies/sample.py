@@ -1,6 +1,7 @@
 """The sample stage: which traces are kept, decided from what their spans say and held by none.
 
-otlp_spans  ->  sampling.decisions; spans on the wrong partition go back to otlp_spans
+otlp_spans  ->  sampling.decisions; spans on the wrong partition go back to otlp_spans,
+and what all of them, kept or not, add to windows to windows.partials
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from schemas.config import Config
 from schemas.operators import Operator
+from schemas.signals import Signal
 from streams import wire
 from streams.edges.platform import create_registry
 from streams.sampling.counts import SampleCounts
@@ -16,7 +18,9 @@ from streams.sampling.sample import Sample
 from topologies.runtime import Stage, serve
 from topologies.sampling import SampleMetrics, Targets, concerns_of
 from topologies.sampling.letters import dead_letters
-from topologies.sampling.warming import warm_up_sample, warmed
+from topologies.sampling.warming import warm_up_sample
+from topologies.warming import warmed
+from topologies.windowing import PartialsHost
 
 __all__ = ["run", "stage"]
 
@@ -26,6 +30,8 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
     names = config.topics.names
     counts = SampleCounts(keys_max=config.telemetry.sampling_keys_max)
     SampleMetrics(registry, counts, Targets(config.sampling, counts.adjusted.get))
+
+    partials = PartialsHost(config, registry)
 
     def operators(topic: str, partition: int, partitions: int) -> tuple[Operator, ...]:
         operator = Sample(
@@ -38,7 +44,11 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
             counts=counts,
             dead_letter=dead_letters(config, "sample"),
         )
-        return (operator,)
+        return operator, *partials.operators(Signal.TRACES, topic, partition, partitions)
+
+    def warm_up(config: Config) -> None:
+        warm_up_sample(config)
+        partials.warm_up(Signal.TRACES)
 
     return Stage(
         name="sample",
@@ -46,8 +56,9 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
         operators=operators,
         # A wrong id is one span's fault: it does not make the rest of a batch unreadable.
         scan=lambda _topic, value: wire.scan_traces(value, strict_ids=False),
-        outputs=(names.decisions,),
-        lifespan=lambda: warmed(warm_up_sample, config),
+        outputs=(names.decisions, *partials.outputs),
+        kept=partials.outputs,
+        lifespan=lambda: warmed(warm_up, config),
         warnings=concerns_of(counts, names.spans),
     )
 

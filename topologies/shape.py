@@ -1,13 +1,12 @@
 """The shape stage: signals on their way from where they came to where exporters read.
 
-otlp_spans | otlp_metrics | otlp_logs  ->  otlp_spans.out | otlp_metrics.out | otlp_logs.out
+otlp_spans | otlp_metrics | otlp_logs  ->  otlp_spans.out | otlp_metrics.out | otlp_logs.out,
+and what they add to windows to windows.partials
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from prometheus_client import CollectorRegistry
 
 from schemas.config import Config
 from schemas.operators import Operator
@@ -15,22 +14,33 @@ from streams import wire
 from streams.edges.platform import create_registry
 from streams.shaping import PassThrough
 from topologies.runtime import Stage, serve
+from topologies.warming import warmed
+from topologies.windowing import PartialsHost
 
 __all__ = ["run", "stage"]
 
 
-def stage(config: Config) -> Stage:
-    """The table of the worker."""
+def stage(config: Config, registry: CollectorRegistry) -> Stage:
+    """The table of the worker; its metrics appear in ``registry``."""
     names = config.topics.names
     signals = {names.of(signal): signal for signal in config.shaped}
     max_bytes = config.kafka.producer.max_message
+    partials = PartialsHost(config, registry)
 
-    def operators(topic: str, _partition: int, _partitions: int) -> tuple[Operator, ...]:
-        return (PassThrough(names.out(signals[topic]), max_bytes),)
+    def operators(topic: str, partition: int, partitions: int) -> tuple[Operator, ...]:
+        signal = signals[topic]
+        return (
+            PassThrough(names.out(signal), max_bytes),
+            *partials.operators(signal, topic, partition, partitions),
+        )
 
     def scan(topic: str, value: bytes) -> wire.Scan:
         # A wrong id is for the backend to judge: it does not make the rest of a batch unreadable.
         return wire.scan(signals[topic], value, strict_ids=False)
+
+    def warm_up(_: Config) -> None:
+        wire.warm_up()
+        partials.warm_up(*signals.values())
 
     return Stage(
         name="shape",
@@ -38,18 +48,13 @@ def stage(config: Config) -> Stage:
         operators=operators,
         scan=scan,
         merge_outputs=True,
-        outputs=tuple(names.out(signal) for signal in signals.values()),
-        lifespan=_warm,
+        outputs=(*(names.out(signal) for signal in signals.values()), *partials.outputs),
+        kept=partials.outputs,
+        lifespan=lambda: warmed(warm_up, config),
     )
-
-
-@asynccontextmanager
-async def _warm() -> AsyncIterator[None]:
-    """Kernels are compiled or loaded before the first message, not under it."""
-    await asyncio.to_thread(wire.warm_up)
-    yield
 
 
 async def run(config: Config) -> None:
     """Shape until SIGTERM."""
-    await serve(stage(config), config, registry=create_registry())
+    registry = create_registry()
+    await serve(stage(config, registry), config, registry=registry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..signals import Signal
 from .alerts import Alerts
+from .anomaly import Anomaly
 from .base import Settings
 from .export import Export
 from .ingest import Ingest
@@ -33,6 +34,8 @@ class Config(Settings):
     """The shape stage."""
     windows: Windows = Windows()
     """Aggregation over time: the stage windows, and what others tell it."""
+    anomaly: Anomaly = Anomaly()
+    """How what is unusual is found."""
     alerts: Alerts = Alerts()
     """The detect stage: anomalies, and rules that become alerts."""
     notify: Notify = Notify()

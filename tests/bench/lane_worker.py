@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import uvloop
 from aiokafka import AIOKafkaProducer
+from prometheus_client import CollectorRegistry
 
 from schemas.batches import Batch, Record
 from schemas.config import Config
@@ -123,7 +124,7 @@ def _plain(config: Config) -> Stage:
         finally:
             await producers[0].stop()
 
-    like = shape.stage(config)
+    like = shape.stage(config, CollectorRegistry())
     return Stage(
         name=like.name,
         topics=like.topics,
@@ -135,7 +136,7 @@ def _plain(config: Config) -> Stage:
 
 def stage(kind: str, config: Config) -> Stage:
     """The table of a kind."""
-    like = shape.stage(config)
+    like = shape.stage(config, CollectorRegistry())
     if kind == "plain":
         return _plain(config)
     if kind == "shape":

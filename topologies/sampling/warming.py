@@ -5,10 +5,6 @@ One span goes through the operator, a restart in between; what it makes of it is
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-
 import numpy as np
 
 from schemas.batches import Batch
@@ -18,7 +14,7 @@ from streams import wire
 from streams.sampling.emit import Emit
 from streams.sampling.records import OrderedTraces, WorkOrder
 
-__all__ = ["warm_up_emit", "warm_up_sample", "warmed"]
+__all__ = ["warm_up_emit", "warm_up_sample"]
 
 _ID = 0x0101010101010101
 # Resource, scope, and a span with trace id, span id, name and times.
@@ -30,13 +26,6 @@ _RESOURCE = bytes([0x12, len(_SCOPE)]) + _SCOPE
 _REQUEST = bytes([0x0A, len(_RESOURCE)]) + _RESOURCE
 _BATCH = Batch("s", 0, 0, 0, None, _REQUEST, ())
 _END_MS = 1 << 40
-
-
-@asynccontextmanager
-async def warmed(warm_up: Callable[[Config], None], config: Config) -> AsyncIterator[None]:
-    """For ``Stage.lifespan``: it begins when one of those below is done."""
-    await asyncio.to_thread(warm_up, config)
-    yield
 
 
 def warm_up_sample(config: Config) -> None:
