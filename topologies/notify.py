@@ -15,18 +15,15 @@ fires, and tells again only what was under way.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import get_args
 
 from schemas.batches import Batch
 from schemas.config import Config
 from schemas.control import ALERT_SILENCES
 from schemas.errors import OtlpStreamsError
-from schemas.records import MalformedRecord, Value
-from schemas.records.alerts import ALERT_TYPE, AlertEvent, AlertState
+from schemas.records import AlertEvent, MalformedRecord, Value
 from schemas.records.silences import Silences
 from streams.edges.notifiers import (
     Notifier,
@@ -37,10 +34,11 @@ from streams.edges.notifiers import (
     of_event,
 )
 from streams.edges.platform import create_registry
+from topologies.alerts import read_state
 from topologies.runtime import Stage, serve
 from topologies.tap import Message, follow
 
-__all__ = ["NotifySink", "read_state", "run", "stage"]
+__all__ = ["NotifySink", "run", "stage"]
 
 UNSAID = ("pending", "inactive")
 """States that nobody is told of."""
@@ -134,26 +132,6 @@ class NotifySink:
         self._notifier.begin(known, unsaid)
         firing = sum(alert.firing for alert in known)
         _log.info("%s: %d alerts fire at the start", self._name, firing)
-
-
-async def read_state(messages: AsyncGenerator[Message, None]) -> dict[str, AlertEvent]:
-    """The newest event of each alert, by fingerprint. What is no alert's is passed over."""
-    newest = dict[str, AlertEvent]()
-    async with contextlib.aclosing(messages):
-        async for message in messages:
-            if not message.value:
-                newest.pop((message.key or b"").decode("utf-8", "replace"), None)
-                continue
-            kind = dict(message.headers).get("ce_type", b"").decode("utf-8", "replace")
-            if kind.removeprefix(ALERT_TYPE) not in get_args(AlertState):
-                continue
-            try:
-                event = AlertEvent.of(message.headers, message.value)
-            except MalformedRecord as error:
-                _log.debug("%s %d ignored: %s", message.topic, message.offset, error)
-                continue
-            newest[event.fingerprint] = event
-    return newest
 
 
 def stage(config: Config, target: str, sender: Sender, metrics: TargetMetrics) -> Stage:

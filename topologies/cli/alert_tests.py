@@ -7,17 +7,18 @@ from typing import Annotated
 
 import typer
 
-from .options import ConfigFile
+from .options import ConfigFile, text_of
 
-__all__ = ["register"]
+__all__ = ["register", "rules"]
 
-_rules = typer.Typer(help="Look at alert rules.", no_args_is_help=True)
+rules = typer.Typer(help="Alert rules.", no_args_is_help=True)
+"""More is added by alert_rules.py."""
 
 
 def register(alerts: typer.Typer) -> None:
     """Add the commands of this module to ``alerts``."""
     alerts.command()(test)
-    alerts.add_typer(_rules, name="rules")
+    alerts.add_typer(rules, name="rules")
 
 
 def test(
@@ -33,10 +34,10 @@ def test(
     for file in files:
 
         def read(name: str, directory: Path = file.parent) -> str:
-            return _text(directory / name)
+            return text_of(directory / name)
 
-        tests, rules = load_tests(_text(file), str(file), read)
-        failures = [failure for each in tests.tests for failure in run_test(each, rules)]
+        tests, found = load_tests(text_of(file), str(file), read)
+        failures = [failure for each in tests.tests for failure in run_test(each, found)]
         failed += len(failures)
         checks = sum(len(each.alert_rule_test) for each in tests.tests)
         if not failures:
@@ -49,7 +50,7 @@ def test(
         raise typer.Exit(1)
 
 
-@_rules.command()
+@rules.command()
 def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files of rules.")],
     config: ConfigFile = None,
@@ -60,25 +61,15 @@ def check(
 
     settings = read_config(config)[0]
     for file in files:
-        rules = compile_rules(settings.alerts, settings.windows, _text(file), str(file))
-        given = [rule.name for rule in rules if not rule.builtin]
-        built_in = len(rules) - len(given)
+        found = compile_rules(settings.alerts, settings.windows, text_of(file), str(file))
+        given = [rule.name for rule in found if not rule.builtin]
+        built_in = len(found) - len(given)
         typer.echo(f"{file} is fine: {', '.join(given) or 'no rules'}; and {built_in} built in.")
 
 
-@_rules.command()
+@rules.command()
 def builtin() -> None:
     """Print the built-in rules."""
     from streams.alerts.builtin import BUILTIN
 
     typer.echo(BUILTIN, nl=False)
-
-
-def _text(file: Path) -> str:
-    from schemas.errors import ConfigurationError
-
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        said = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigurationError(f"{file}: {said}") from None

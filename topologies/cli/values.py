@@ -18,6 +18,7 @@ __all__ = [
     "AsJson",
     "Reason",
     "print_json",
+    "print_table",
     "quiet_settings",
     "set_value",
     "show_history",
@@ -96,7 +97,7 @@ def show_values(
         by, said = each.control, known[each.name].shown
         set_by = ("", "", "") if by is None else (by.who, _time(by.at), by.reason)
         rows.append((each.name, said(each.value), said(each.default), *set_by, each.description))
-    _print_table(("name", "value", "default", "set by", "at", "reason", "meaning"), rows)
+    print_table(("name", "value", "default", "set by", "at", "reason", "meaning"), rows)
 
 
 def show_history(
@@ -116,7 +117,7 @@ def show_history(
         return
     known = control_settings(settings)
     rows = [_row(audit, known.get(audit.name)) for audit in audits]
-    _print_table(("time", "name", "what", "value", "by", "reason, or from message"), rows)
+    print_table(("time", "name", "what", "value", "by", "reason, or from message"), rows)
 
 
 def _row(audit: Audit, known: ControlSetting | None) -> tuple[str, ...]:
@@ -155,7 +156,8 @@ def _warn(ignored: list[str]) -> None:
         typer.echo(f"ignored: {each}", err=True)
 
 
-def _print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+def print_table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    """Print a table; what does not fit is wrapped."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

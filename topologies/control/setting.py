@@ -7,7 +7,7 @@ import contextlib
 import getpass
 import socket
 import uuid
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -24,7 +24,16 @@ from topologies.tap import follow
 
 from .follower import Wanted, read_control
 
-__all__ = ["Done", "Shown", "current", "history", "person", "set_value", "transaction"]
+__all__ = [
+    "Done",
+    "Shown",
+    "change_value",
+    "current",
+    "history",
+    "person",
+    "set_value",
+    "transaction",
+]
 
 TRANSACTION_TIMEOUT_MS = 15_000
 CLOSE_TIMEOUT_S = 5.0
@@ -72,16 +81,33 @@ async def set_value(config: Config, name: str, value: Value, reason: str = "") -
         ConfigurationError: there is no such name, or Kafka refuses us.
         BrokerUnavailable: Kafka is away, or somebody else was setting at the same moment.
     """
+    return await change_value(config, name, lambda _before: value, reason)
+
+
+async def change_value(
+    config: Config, name: str, change: Callable[[Value], Value], reason: str = ""
+) -> Done:
+    """Set a value that follows from the one before; nobody else changes it in between.
+
+    Args:
+        config: the whole configuration.
+        name: of the setting.
+        change: from what is set, None if nothing is, to a valid value; may raise.
+        reason: why.
+
+    Raises as :func:`set_value`.
+    """
     find_setting(name, control_settings(config))
     names = config.topics.names
     await _ensure(config, (names.control, names.audit))
     who, at = person(), datetime.now(UTC)
-    control = Control(name=name, value=value, who=who, at=at, reason=reason)
     key = name.encode()
     # Starting fences whoever is at it, so what is read now is what this change follows upon.
     async with transaction(config, f"{config.kafka.group_prefix}.control") as producer:
         wanted = (await _wanted(config))[0].get(name)
         before = None if wanted is None else wanted.value
+        value = change(before)
+        control = Control(name=name, value=value, who=who, at=at, reason=reason)
         await producer.begin_transaction()
         sent = await producer.send_and_wait(names.control, control.encode(), key=key)
         audit = Audit(

@@ -38,6 +38,7 @@ async def follow(
     partitions: Sequence[int] = (),
     from_beginning: bool = False,
     begin: Mapping[int, int] | None = None,
+    since_ms: int = 0,
     to_end: bool = False,
 ) -> AsyncGenerator[Message, None]:
     """Messages as they come, in offset order per partition; committed ones only.
@@ -49,6 +50,8 @@ async def follow(
         from_beginning: start with the oldest message instead of the next new one.
         begin: first offset of some partitions, whatever ``from_beginning`` says; the oldest
             message where that one is gone.
+        since_ms: start with the first message of that time or later, by the broker's clock (Unix
+            milliseconds); 0: as the others say.
         to_end: end at what was there when it began.
 
     Raises:
@@ -63,14 +66,10 @@ async def follow(
         ]
         consumer.assign(chosen)
         ends = await consumer.end_offsets(chosen)
-        if from_beginning:
-            await consumer.seek_to_beginning(*chosen)
-        else:
-            for partition in chosen:
-                consumer.seek(partition, ends[partition])
+        starts = await _starts(consumer, ends, from_beginning, since_ms)
         for partition in chosen:
-            if begin is not None and partition.partition in begin:
-                consumer.seek(partition, begin[partition.partition])
+            first = (begin or {}).get(partition.partition, starts[partition])
+            consumer.seek(partition, first)
         while not to_end or await _behind(consumer, ends):
             for batch in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
                 for record in batch:
@@ -99,6 +98,19 @@ async def _partitions(
     if missing := sorted(set(wanted) - set(known)):
         raise ConfigurationError(f"{topic} has partitions 0 to {known[-1]}, not {missing[0]}")
     return sorted(wanted or known)
+
+
+async def _starts(
+    consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int], oldest: bool, since_ms: int
+) -> Mapping[TopicPartition, int]:
+    """Where reading begins, by partition."""
+    if since_ms:
+        found = await consumer.offsets_for_times(dict.fromkeys(ends, since_ms))
+        return {p: end if found[p] is None else found[p].offset for p, end in ends.items()}
+    starts: Mapping[TopicPartition, int] = ends
+    if oldest:
+        starts = await consumer.beginning_offsets(list(ends))
+    return starts
 
 
 async def _behind(consumer: AIOKafkaConsumer, ends: dict[TopicPartition, int]) -> bool:

@@ -21,7 +21,6 @@ import itertools
 import json
 
 from schemas.config.notify import ALL_LABELS, GroupedTarget
-from schemas.records.silences import Silences
 
 from .alert import Alert, Notification
 from .matching import Labels, Muting
@@ -58,7 +57,7 @@ class Groups:
     """All groups of one target (a planning.Planner)."""
 
     def __init__(self, settings: GroupedTarget) -> None:
-        self.muting = Muting(Silences())
+        self.muting = Muting()
         self._settings = settings
         self._groups: dict[str, _Group] = {}
         self._of: dict[str, _Group] = {}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from schemas.config.labels import LabelMatcher, parse_matcher
 from schemas.config.matching import compile_regex
-from schemas.records.silences import Silence, Silences
+from schemas.records.silences import Silence
 
 __all__ = ["Labels", "Matching", "Muting"]
 
@@ -45,12 +45,12 @@ class _Compiled(NamedTuple):
 class Muting:
     """Silences, ready to be asked."""
 
-    def __init__(self, silences: Silences) -> None:
+    def __init__(self, silences: Iterable[Silence] = ()) -> None:
         self._compiled = [
             _Compiled(
                 each, Matching(each.matchers), each.starts_at.timestamp(), each.ends_at.timestamp()
             )
-            for each in silences.silences
+            for each in silences
         ]
 
     def __call__(self, labels: Labels, at_s: float) -> bool:

@@ -127,7 +127,7 @@ class Notifier:
 
     def silence(self, silences: Silences) -> None:
         """These are the silences from now on."""
-        self._plan.muting = Muting(silences)
+        self._plan.muting = Muting(silences.silences)
         self._metrics.silences.set(self._plan.muting.active(self._clock()))
 
     def hold(self, reason: str, held: bool) -> None:

@@ -11,7 +11,6 @@ import heapq
 import itertools
 
 from schemas.config import AlertmanagerTarget
-from schemas.records.silences import Silences
 
 from .alert import Alert, Notification
 from .matching import Muting
@@ -38,7 +37,7 @@ class Resends:
     """All alerts of one Alertmanager (a planning.Planner)."""
 
     def __init__(self, settings: AlertmanagerTarget) -> None:
-        self.muting = Muting(Silences())
+        self.muting = Muting()
         self._settings = settings
         self._entries: dict[str, _Entry] = {}
         self._queue: list[tuple[float, int, _Entry]] = []

@@ -34,7 +34,7 @@ def silenced(*times: tuple[int, int], matcher: str = "service=cart") -> Muting:
         }
         for n, (start, end) in enumerate(times)
     ]  # fmt: skip
-    return Muting(Silences.model_validate({"silences": of}))
+    return Muting(Silences.model_validate({"silences": of}).silences)
 
 
 class Said(NamedTuple):

@@ -74,7 +74,7 @@ def silences(**changes: object) -> str:
 
 
 def test_a_silence_is_in_force_from_its_start_to_its_end() -> None:
-    muting = Muting(Silences.of_text(silences()))
+    muting = Muting(Silences.of_text(silences()).silences)
     at = {at_s: muting(LABELS, at_s) for at_s in (9.9, 10, 19.9, 20)}
     assert at == {9.9: False, 10: True, 19.9: True, 20: False}
     assert not muting({"service": "pay"}, 15)
