@@ -1,7 +1,7 @@
 """Scan mutated requests that lie against unreadable pages; a read beyond them kills the process.
 
-They are counted, too; of spans, tracestates and attributes are read and kept ones are written,
-also by the scan of what the request was before.
+They are counted, too; of spans, tracestates and attributes are read and kept ones are written, of
+data points everything is read, also by the scan of what the request was before.
 
 Run by test_memory_safety.py: ``python -m tests.streams.wire.guarded SEED ROUNDS``.
 """
@@ -21,13 +21,15 @@ from schemas.signals import Signal
 from streams import wire
 from streams.wire.counting import count_bytes
 from streams.wire.scan import Scan, scan_bytes
-from tests.streams.wire.test_lookup import FIELDS
+from tests.streams.wire.test_lookup import FIELDS, fields_of
 from tests.streams.wire.test_lookup import sample as attributes
 from tests.streams.wire.test_malformed import sample
+from tests.streams.wire.test_points import histograms
 from tests.streams.wire.test_sampled import rich_in_states
 
 PAGE = mmap.PAGESIZE
 ROOM = 2 * PAGE
+POINT_FIELDS = fields_of(Signal.METRICS)
 
 
 class Guarded:
@@ -64,6 +66,11 @@ def mutated(rng: random.Random, data: bytes) -> bytes:
 
 def use(array: np.ndarray, scan: Scan) -> None:
     """Everything that reads a message by its scan."""
+    if isinstance(scan, wire.PointScan):
+        said = wire.points(array, scan)  # type: ignore[arg-type]
+        wire.stream_identity(array, scan, said)  # type: ignore[arg-type]
+        wire.lookup(array, scan, POINT_FIELDS)  # type: ignore[arg-type]
+        return
     assert isinstance(scan, wire.SpanScan)
     states = wire.trace_state(array, scan)  # type: ignore[arg-type]  # any buffer will do
     wire.lookup(array, scan, FIELDS)  # type: ignore[arg-type]
@@ -73,23 +80,26 @@ def use(array: np.ndarray, scan: Scan) -> None:
     wire.sampled(array, scan, keep, threshold, ROOM)  # type: ignore[arg-type]
 
 
-def use_spans(rng: random.Random, guarded: Guarded, rounds: int) -> int:
-    """Damage requests that are rich in what sampling reads; how many scans were of other bytes."""
+def use_items(rng: random.Random, guarded: Guarded, rounds: int) -> int:
+    """Damage requests that are rich in what is read; how many scans were of other bytes."""
     foreign = 0
+    spans = [rich_in_states(), attributes(), sample(Signal.TRACES)]
+    samples = [(Signal.TRACES, each) for each in spans]
+    samples += [(Signal.METRICS, sample(Signal.METRICS)), (Signal.METRICS, histograms())]
     for _ in range(rounds):
-        whole = rng.choice([rich_in_states(), attributes(), sample(Signal.TRACES)])
+        signal, whole = rng.choice(samples)
         data = mutated(rng, whole)
         for place in (guarded.at_the_end, guarded.at_the_start):
             array = place(whole)
             array.flags.writeable = False
-            scan = scan_bytes(Signal.TRACES, array, False)
+            scan = scan_bytes(signal, array, False)
             array = place(data)
             array.flags.writeable = False
             if len(data) == len(whole):
                 use(array, scan)
                 foreign += 1
             with contextlib.suppress(MalformedMessage):
-                use(array, scan_bytes(Signal.TRACES, array, False))
+                use(array, scan_bytes(signal, array, False))
     return foreign
 
 
@@ -120,7 +130,7 @@ def main() -> None:
                     accepted += 1
                 except MalformedMessage:
                     refused += 1
-    print(accepted, refused, use_spans(rng, guarded, int(sys.argv[2]) // 4))
+    print(accepted, refused, use_items(rng, guarded, int(sys.argv[2]) // 3))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,15 @@ KINDS = {
     "double_value": ValueKind.DOUBLE,
 }
 KEYS = ["service.name", "http.route", "k", "", "none of these", "x" * 300, "é"]
-FIELDS = [Attribute(where, key) for key in KEYS for where in ("resource", "scope", "span")]
+ITEMS = {Signal.TRACES: "span", Signal.LOGS: "record", Signal.METRICS: "point"}
+
+
+def fields_of(signal: Signal) -> list[Attribute]:
+    places = ("resource", "scope", ITEMS[signal])
+    return [Attribute(where, key) for key in KEYS for where in places]  # type: ignore[arg-type]
+
+
+FIELDS = fields_of(Signal.TRACES)
 
 
 def attribute(owner: Any, key: str) -> Any | None:
@@ -48,17 +56,18 @@ def expected(value: Any | None) -> tuple[ValueKind, object]:
     return kind, content
 
 
-def assert_looked_up(data: bytes, scan: wire.SpanScan, request: Any) -> None:
-    found = wire.lookup(data, scan, FIELDS)
-    assert all(each.shape == (len(FIELDS), scan.items) for each in found)
+def assert_looked_up(data: bytes, scan: wire.Scan, request: Any) -> None:
+    fields = fields_of(scan.signal)
+    found = wire.lookup(data, scan, fields)
+    assert all(each.shape == (len(fields), scan.items) for each in found)
     hashes: dict[int, tuple[ValueKind, object]] = {}
-    for i, item in enumerate(items(Signal.TRACES, request)):
+    for i, item in enumerate(items(scan.signal, request)):
         owners = {
             "resource": item.envelopes[1].resource,  # type: ignore[attr-defined]
             "scope": item.envelopes[2].scope,  # type: ignore[attr-defined]
-            "span": item.message,
+            ITEMS[scan.signal]: item.message,
         }
-        for f, field in enumerate(FIELDS):
+        for f, field in enumerate(fields):
             kind, content = expected(attribute(owners[field.where], field.key))
             assert found.kind[f, i] == kind, (field, i)
             number, hashed = float(found.number[f, i]), int(found.hash[f, i])
@@ -78,24 +87,24 @@ def assert_looked_up(data: bytes, scan: wire.SpanScan, request: Any) -> None:
             if kind != ValueKind.OTHER:
                 assert hashes.setdefault(hashed, (kind, content)) == (kind, content)
     assert len(set(hashes.values())) == len(hashes), "one value, one hash"
-    for group, hashed in zip(
-        request.resource_spans, wire.service_hash(data, scan).tolist(), strict=True
-    ):
+    groups = getattr(request, request.DESCRIPTOR.fields[0].name)
+    for group, hashed in zip(groups, wire.service_hash(data, scan).tolist(), strict=True):
         kind, content = expected(attribute(group.resource, "service.name"))
         assert (hashed == 0) == (kind == ValueKind.ABSENT)
         if kind == ValueKind.STRING:
             assert hashed == wire.hash64(str(content).encode())
 
 
+@pytest.mark.parametrize("signal", Signal)
 @bounded
-@given(st.data())
-def test_values_are_what_the_library_reads(draw: st.DataObject) -> None:
-    request = draw.draw(requests(Signal.TRACES))
+@given(draw=st.data())
+def test_values_are_what_the_library_reads(signal: Signal, draw: st.DataObject) -> None:
+    request = draw.draw(requests(signal))
     data = request.SerializeToString()
     if draw.draw(st.booleans()):
         data = draw.draw(encodings(request))
-        request = REQUESTS[Signal.TRACES].FromString(data)
-    assert_looked_up(data, wire.scan_traces(data), request)
+        request = REQUESTS[signal].FromString(data)
+    assert_looked_up(data, wire.scan(signal, data), request)
 
 
 def wrap(number: int, body: bytes) -> bytes:
@@ -251,6 +260,10 @@ def test_wrong_arguments_are_refused() -> None:
     scan = wire.scan_traces(data)
     with pytest.raises(ValueError, match="resource, scope or span, not 'event'"):
         wire.lookup(data, scan, [Attribute("event", "k")])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="resource, scope or span, not 'point'"):
+        wire.lookup(data, scan, [Attribute("point", "k")])
+    with pytest.raises(ValueError, match="resource, scope or record, not 'span'"):
+        wire.lookup(b"", wire.scan_logs(b""), [K])
     for function in (lambda x: wire.lookup(x, scan, [K]), lambda x: wire.service_hash(x, scan)):
         with pytest.raises(ValueError, match="not of these"):
             function(data + b"\x00")
