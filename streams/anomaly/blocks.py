@@ -29,6 +29,10 @@ class Blocks:
     def __iter__(self) -> Iterator[tuple[str, NDArray[Any]]]:
         return iter(self._arrays.items())
 
+    def __len__(self) -> int:
+        """Rows that there are."""
+        return len(next(iter(self._arrays.values())))
+
     @property
     def row_bytes(self) -> int:
         """Bytes of a series."""

@@ -1,4 +1,4 @@
-"""One number of several detectors' p-values, and what it means in false alarms per day."""
+"""One number of several detectors' surprises."""
 
 from __future__ import annotations
 
@@ -6,39 +6,29 @@ import numpy as np
 
 from streams.wire.compiling import kernel
 
-__all__ = ["combine", "judge"]
-
-DAY_MS = 86_400_000.0
+__all__ = ["combine"]
 
 
 @kernel
-def combine(p_values, combined, detector):
-    """Mean of -ln p over the detectors that are ready, and which one found most."""
-    for row in range(p_values.shape[1]):
+def combine(surprises, firsts, combined, detector):
+    """Mean over the detectors that are ready of the mean over their scales, and who found most.
+
+    That is Fisher's combination (1932) with equal weights. ``surprises`` is (scales of all
+    detectors, n); detector d has the scales ``firsts[d]`` to ``firsts[d + 1]``.
+    """
+    for row in range(surprises.shape[1]):
         total, ready, most, which = 0.0, 0, -1.0, -1
-        for number in range(p_values.shape[0]):
-            p = p_values[number, row]
-            if not np.isnan(p):
-                surprise = -np.log(p)
-                total += surprise
+        for number in range(len(firsts) - 1):
+            own, scales = 0.0, 0
+            for at in range(firsts[number], firsts[number + 1]):
+                if not np.isnan(surprises[at, row]):
+                    own += surprises[at, row]
+                    scales += 1
+            if scales > 0:
+                own /= scales
+                total += own
                 ready += 1
-                if surprise > most:
-                    most, which = surprise, number
+                if own > most:
+                    most, which = own, number
         combined[row] = total / ready if ready else np.nan
         detector[row] = which
-
-
-@kernel
-def judge(interval, series, p_value, least, sensitivity, rate, least_rate, score, learning):
-    """False alarms per day of a p-value, the least that can be told, and a score in [0, 1]."""
-    for row in range(len(series)):
-        step = abs(interval[series[row], 0])
-        rate[row] = least_rate[row] = np.inf
-        score[row], learning[row] = 0.0, True
-        if np.isnan(p_value[row]) or step == 0.0:
-            p_value[row] = 1.0
-            continue
-        points = DAY_MS / step
-        rate[row], least_rate[row] = points * p_value[row], points * least[row]
-        score[row] = 1.0 / (1.0 + rate[row])
-        learning[row] = least_rate[row] > sensitivity

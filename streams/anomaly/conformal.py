@@ -1,9 +1,8 @@
 """Conformal p-values: the share of a series' past scores that are as great as the new one.
 
-Past scores are kept as a histogram that fades. Beyond the 98th percentile, where few have been,
-the tail is a generalised Pareto distribution, fitted by probability-weighted moments (Hosking and
-Wallis, "Parameter and Quantile Estimation for the Generalized Pareto Distribution", 1987) and
-drawn towards that of all series while a series' own history is short.
+Past scores of each scale are counted in a histogram of logarithmic bins. It holds the last
+``memory`` to twice as many points: then all counts are halved. ``tails`` has the rest. Shapes of
+tails are drawn towards that of all series of a class while a series' own history is short.
 """
 
 from __future__ import annotations
@@ -12,121 +11,121 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.anomaly.blocks import Blocks
+from streams.anomaly.tails import EXCESSES_MIN, fit_tail, log_probability, tail_bin
 from streams.wire.compiling import inner, kernel
 
-__all__ = ["BINS", "Calibration"]
+__all__ = ["BINS", "SURPRISE_MAX", "Calibration"]
 
 BINS = 64
-_PER_OCTAVE = 6.0
-TAIL = 0.02
-"""Share of the scores that the tail is fitted to."""
-_SHAPE, _SHAPE_WEIGHT = 0.1, 20.0
-"""Prior of the tail's shape, and how many excesses it counts as."""
-_WEIGHT_MAX = 1e20
+_PER_OCTAVE, _ZERO = 4.0, 32.0
+"""Bins an octave, and the place of a score of 1: 2^-8 to 2^8; beyond are the outermost bins."""
+_TAIL = 0.05
+"""Share of the scores that a tail is fitted to."""
+_SHAPE, _WORTH = 0.2, 20.0
+"""Shape of a tail before anything is known, and how many excesses it is worth."""
+SURPRISE_MAX = 4.0
+"""Greatest -log10 p: no detector is believed beyond, so that none decides alone."""
+_HALVED = 65_000
+_REFIT = 512
+_LN10 = 2.302585092994046
+
+
+def _edges() -> NDArray[np.float64]:
+    edges: NDArray[np.float64] = 2.0 ** ((np.arange(BINS + 1) - _ZERO) / _PER_OCTAVE)
+    edges[0] = 0.0
+    return edges
 
 
 @inner
-def position_of(score):
-    """Place of a score among the bins, a fraction."""
-    return min(np.log2(1.0 + score) * _PER_OCTAVE, BINS - 1e-6)
+def bin_of(score):
+    """The bin of a score."""
+    if score <= 0.0:
+        return 0
+    return int(min(max(np.log2(score) * _PER_OCTAVE + _ZERO, 0.0), BINS - 1.0))
 
 
 @inner
-def score_at(position):
-    """The inverse of ``position_of``."""
-    return 2.0 ** (position / _PER_OCTAVE) - 1.0
-
-
-@inner
-def tail_probability(histogram, total, unit, score):
-    """Probability of a score as great as this one or greater; ``unit`` is a new point's weight."""
-    place = position_of(score)
-    bin_ = int(place)
-    above, wanted = 0.0, TAIL * total
-    tail_bin, beyond = -1, 0.0
-    for at in range(BINS - 1, -1, -1):
-        if tail_bin < 0 and above + histogram[at] >= wanted:
-            tail_bin, beyond = at, above
-        if at == bin_:
-            own = above + histogram[at] * (1.0 - (place - bin_))
-        above += histogram[at]
-        if tail_bin >= 0 and at <= bin_:
-            break
-    empirical = (own + unit) / (total + unit)
-    inside = histogram[tail_bin]
-    share = (wanted - beyond) / inside if inside > 0.0 else 1.0
-    threshold = score_at(tail_bin + 1.0 - share)
-    if score <= threshold:
-        return empirical
-    # Probability-weighted moments of the excesses, from the bins' middles.
-    above, mean, weighted = 0.0, 0.0, 0.0
-    for at in range(BINS - 1, tail_bin - 1, -1):
-        mass = histogram[at] if at > tail_bin else wanted - beyond
-        if mass > 0.0:
-            start = at if at > tail_bin else at + 1.0 - share
-            excess = score_at(0.5 * (start + at + 1.0)) - threshold
-            mean += mass * excess
-            weighted += mass * excess * (above + 0.5 * mass)
-            above += mass
-    if above <= 0.0 or mean <= 0.0:
-        return empirical
-    mean /= above
-    weighted /= above * above
-    spread = mean - 2.0 * weighted
-    shape = 2.0 - mean / spread if spread > 1e-9 * mean else 0.5
-    excesses = above / unit
-    shape = (excesses * shape + _SHAPE_WEIGHT * _SHAPE) / (excesses + _SHAPE_WEIGHT)
-    shape = min(max(shape, -0.2), 0.6)
-    scale = mean * (1.0 - shape)
-    if abs(shape) < 1e-6:
-        tail = np.exp(-(score - threshold) / scale)
-    else:
-        tail = max(1.0 + shape * (score - threshold) / scale, 1e-12) ** (-1.0 / shape)
-    return (wanted * tail + unit * TAIL) / (total + unit)
+def learn_pool(pool, known, at, score_bin, edges):
+    """Count a score of any series of the class; ``known`` is total, adds and the shape."""
+    pool[at * BINS + score_bin] += 1.0
+    known[at, 0] += 1.0
+    known[at, 1] += 1.0
+    if known[at, 1] >= _REFIT:
+        known[at, 1] = 0.0
+        own = pool[at * BINS : (at + 1) * BINS]
+        first, held = tail_bin(own, _TAIL * known[at, 0])
+        if held > EXCESSES_MIN:
+            known[at, 2], _ = fit_tail(own, edges, first, held, 1.0, _SHAPE, _WORTH)
+            known[at, 2] -= _SHAPE  # zero is the state of a class that nothing is known of
+        if known[at, 0] > 1e6:
+            own *= 0.5
+            known[at, 0] *= 0.5
 
 
 @kernel
-def calibrate(histogram, mass, series, score, fade, extrapolation, warmup, p_value, least):
-    """p-values against the past, which then holds the scores; ``mass`` is total, unit and count."""
+def calibrate(
+    histogram, totals, pool, known, kinds, series, score, edges, unit, limit, warmup, out
+):
+    """-log10 p of scores (scales, n) against the past, which then holds them."""
+    scales = score.shape[0]
     for row in range(len(series)):
-        i, found = series[row], score[row]
-        p_value[row] = np.nan
-        least[row] = np.nan
-        if np.isnan(found):
-            continue
-        total, unit, count = mass[i, 0], mass[i, 1], mass[i, 2]
-        if unit == 0.0:
-            unit = 1.0
-        if count >= warmup:
-            least[row] = unit / ((total + unit) * extrapolation)
-            p_value[row] = max(tail_probability(histogram[i], total, unit, found), least[row])
-        unit *= fade
-        histogram[i, int(position_of(found))] += unit
-        mass[i, 0], mass[i, 1], mass[i, 2] = total + unit, unit, count + 1.0
-        if unit > _WEIGHT_MAX:
-            for at in range(BINS):
-                histogram[i, at] /= unit
-            mass[i, 0], mass[i, 1] = mass[i, 0] / unit, 1.0
+        i, kind = series[row], kinds[series[row], 0]
+        shapes = known[kind].reshape((scales, 3))
+        for at in range(scales):
+            found = score[at, row]
+            out[at, row] = np.nan
+            if np.isnan(found):
+                continue
+            own, total, place = (
+                histogram[i, at * BINS : (at + 1) * BINS],
+                totals[i, at],
+                bin_of(found),
+            )
+            if total >= warmup * unit:
+                ln = log_probability(
+                    own,
+                    edges,
+                    total,
+                    unit,
+                    place,
+                    found,
+                    _TAIL,
+                    _SHAPE + shapes[at, 2],
+                    _WORTH,
+                    0.0,
+                )
+                out[at, row] = min(-ln / _LN10, SURPRISE_MAX)
+                learn_pool(pool[kind], shapes, at, place, edges)
+            own[place] += unit
+            totals[i, at] = total + unit
+            if total + unit >= limit or own[place] >= _HALVED:
+                total = 0.0
+                for other in range(BINS):
+                    own[other] >>= 1
+                    total += own[other]
+                totals[i, at] = total
 
 
 class Calibration:
-    """Past scores of one kind, per series."""
+    """Past scores of a detector's scales, per series."""
 
-    def __init__(
-        self, capacity: int, *, memory: int, extrapolation: float, warmup: int = 20
-    ) -> None:
-        self._fade = 1.0 + 1.0 / memory
-        self._extrapolation, self._warmup = extrapolation, warmup
-        self.blocks = Blocks(capacity, {"histogram": ("<f4", BINS), "mass": ("<f8", 3)})
+    def __init__(self, capacity: int, scales: int, *, memory: int, warmup: int, kinds: int) -> None:
+        # As many units as fit into 16 bits, so that a score is not forgotten at the first halving.
+        unit = max(1, min(32, _HALVED // (2 * memory)))
+        self._limits = (unit, 2.0 * memory * unit, float(warmup))
+        self._edges = _edges()
+        self.blocks = Blocks(
+            capacity, {"histogram": ("<u2", scales * BINS), "totals": ("<f4", scales)}
+        )
+        self.shared = Blocks(kinds, {"pool": ("<f8", scales * BINS), "known": ("<f8", 3 * scales)})
 
     def observe(
-        self, series: NDArray[np.int32], score: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """p-values, and the least that each series' history can tell; NaN: not yet."""
-        p_value, least = np.empty(len(series)), np.empty(len(series))
-        state = self.blocks
+        self, kinds: NDArray[np.uint8], series: NDArray[np.int32], score: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """-log10 p, (scales, n), 0 to ``SURPRISE_MAX``; NaN: nothing can be said."""
+        out, state, shared = np.empty_like(score), self.blocks, self.shared
         calibrate(
-            *(state["histogram"], state["mass"], series, score),
-            *(self._fade, self._extrapolation, self._warmup, p_value, least),
+            *((state["histogram"], state["totals"]), (shared["pool"], shared["known"])),
+            *(kinds, series, score, self._edges, self._limits, out),
         )
-        return p_value, least
+        return out

@@ -1,30 +1,35 @@
 """Detection over many series at once: what is strange, and how often that would be said of nothing.
 
-A point goes to every detector; each one's score becomes a conformal p-value (``conformal``), the
-p-values one number, and that number again a p-value against the series' own past, because
-detectors depend on each other. Times the points of a day it is the rate of false alarms that a
-threshold there would have.
+A point goes to every detector. Each of its scores becomes a conformal p-value (``conformal``),
+their -log10 one number (``combination``), and that a rate of false alarms (``rates``).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from schemas.config.anomaly import DETECTORS, Anomaly
+from schemas.config.anomaly import Anomaly
 from streams.anomaly.blocks import Blocks
-from streams.anomaly.combination import combine, judge
+from streams.anomaly.change import Change
+from streams.anomaly.combination import combine
 from streams.anomaly.conformal import Calibration
 from streams.anomaly.detectors import Detector
 from streams.anomaly.intake import REASONS, admit
 from streams.anomaly.level import Level
+from streams.anomaly.rates import Rates
+from streams.anomaly.season import Season
+from streams.anomaly.shape import Shape
 from streams.anomaly.snapshots import blocks_from, chunks_of
 
-__all__ = ["Detection", "Observed"]
+__all__ = ["KINDS_MAX", "Detection", "Observed"]
+
+KINDS_MAX = 64
+"""Classes of series."""
 
 
 class Observed(NamedTuple):
@@ -35,11 +40,12 @@ class Observed(NamedTuple):
     """
 
     score: NDArray[np.float64]
-    """0 to 1: 1 / (1 + rate_per_day)."""
+    """0 to 1: the detectors' mean -log10 p over its greatest; 0 where nothing can be said."""
     p_value: NDArray[np.float64]
-    """Share of the past that was as strange; 1 where nothing can be said."""
+    """Probability of a point as strange; 1 where nothing can be said."""
     rate_per_day: NDArray[np.float64]
-    """Expected false alarms per day of this series if all that is as strange were an alarm."""
+    """Expected false alarms per day of this series if all that is as strange were an alarm, where
+    those within ``dead_time`` of one are counted with it; infinite where nothing can be said."""
     least_per_day: NDArray[np.float64]
     """The least ``rate_per_day`` that the series' history can tell; infinite at first."""
     learning: NDArray[np.bool_]
@@ -52,6 +58,8 @@ class Observed(NamedTuple):
     """Least value that was expected; NaN: not known."""
     high: NDArray[np.float64]
     """Greatest value that was expected."""
+    onset: NDArray[np.float64]
+    """``score`` where an episode begins or becomes much stranger, else 0."""
 
 
 class Detection:
@@ -59,17 +67,28 @@ class Detection:
 
     def __init__(self, settings: Anomaly | None = None, capacity: int = 0) -> None:
         self.settings = settings = settings or Anomaly()
-        self._detectors: list[Detector] = [
-            make(capacity, settings) for name, make in _MAKERS.items() if name in settings.detectors
-        ]
-        self.names = tuple(detector.name for detector in self._detectors)
+        makers = _makers(capacity, settings)
+        self._detectors = [makers[name]() for name in settings.detectors]
+        self.names: tuple[str, ...] = settings.detectors
         """Of the detectors, by the numbers of ``Observed.detector``."""
-        self._calibrations = [
-            Calibration(capacity, memory=settings.memory, extrapolation=settings.extrapolation)
-            for _ in range(len(self._detectors) + 1)
-        ]
+        scales = [detector.scales for detector in self._detectors]
+        self._firsts = np.cumsum([0, *scales])
+        self._calibration = Calibration(
+            *(capacity, int(self._firsts[-1])),
+            memory=settings.memory,
+            warmup=settings.warmup,
+            kinds=KINDS_MAX,
+        )
+        self._rates = Rates(
+            capacity,
+            memory=settings.rate_memory,
+            warmup=settings.warmup,
+            dead_time=settings.dead_time,
+            extrapolation=settings.extrapolation,
+            kinds=KINDS_MAX,
+        )
         intake = {"origin": ("<f8", 1), "last_ms": ("<i8", 1), "interval": ("<f8", 2)}
-        self._intake = Blocks(capacity, intake)
+        self._intake = Blocks(capacity, {**intake, "kind": ("<u1", 1)})
         self._counts = np.zeros(len(REASONS), np.int64)
         self._series, self._capacity = 0, capacity
 
@@ -87,18 +106,31 @@ class Detection:
         """Bytes that a series takes."""
         return sum(blocks.row_bytes for blocks in self._parts.values())
 
-    def grow(self, series: int, interval_ms: int = 0) -> None:
+    def grow(self, series: int, interval_ms: int = 0, kind: int = 0) -> None:
         """Be ready for series 0 to ``series`` - 1.
 
-        ``interval_ms`` between points of the new ones, 0: estimated.
+        Args:
+            series: how many there are then; fewer than there are changes nothing.
+            interval_ms: between points of the new ones; 0: estimated.
+            kind: class of the new ones, below ``KINDS_MAX``: series that are alike, such as error
+                ratios by the minute. Tails are shared within it.
         """
         if series > self._capacity:
             self._capacity = max(series, self._capacity + self._capacity // 4, 64)
             for blocks in self._parts.values():
                 blocks.grow(self._capacity)
         if series > self._series:
-            self._intake["interval"][self._series : series, 0] = -float(interval_ms)
+            rows = np.arange(self._series, series, dtype=np.int32)
             self._series = series
+            self.describe(rows, interval_ms, kind)
+
+    def describe(self, series: NDArray[np.int32], interval_ms: int = 0, kind: int = 0) -> None:
+        """What ``grow`` says of new series, of rows that were forgotten and are used again."""
+        if not 0 <= kind < KINDS_MAX:
+            raise ValueError(f"class {kind} of {KINDS_MAX}")
+        self._intake["interval"][series, 0] = -float(interval_ms)
+        self._intake["interval"][series, 1] = 0.0
+        self._intake["kind"][series, 0] = kind
 
     def observe(
         self, series: NDArray[np.int32], time_ms: ArrayLike, values: NDArray[np.float64]
@@ -114,69 +146,91 @@ class Detection:
         given = np.ascontiguousarray(values, np.float64)
         if len(given) != len(rows):
             raise ValueError(f"{len(given)} values of {len(rows)} series")
-        n, intake = len(rows), self._intake
-        centred = np.empty(n)
-        state = (intake["origin"], intake["last_ms"], intake["interval"])
-        admit(*state, rows, times, given, centred, self._counts)
-        p_values = np.empty((len(self._detectors), n))
-        lows, highs = np.empty_like(p_values), np.empty_like(p_values)
+        n, intake, centred = len(rows), self._intake, np.empty(len(rows))
+        admit(
+            *(intake["origin"], intake["last_ms"], intake["interval"]),
+            *(rows, times, given, centred, self._counts),
+        )
+        scores = np.empty((int(self._firsts[-1]), n))
+        lows, highs = np.full((2, len(self._detectors) + 1, n), np.nan)
         for number, detector in enumerate(self._detectors):
             found = detector.observe(rows, times, centred)
-            p_values[number], _ = self._calibrations[number].observe(rows, found.score)
+            scores[self._firsts[number] : self._firsts[number + 1]] = found.score
             lows[number], highs[number] = found.low, found.high
+        surprises = self._calibration.observe(intake["kind"], rows, scores)
         combined, which = np.empty(n), np.empty(n, np.int8)
-        combine(p_values, combined, which)
-        p_value, least = self._calibrations[-1].observe(rows, combined)
-        rate, least_rate, score = np.empty(n), np.empty(n), np.empty(n)
-        learning = np.empty(n, np.bool_)
-        judge(
-            *(intake["interval"], rows, p_value, least, self.settings.sensitivity),
-            *(rate, least_rate, score, learning),
+        combine(surprises, self._firsts, combined, which)
+        judged = self._rates.observe(intake["kind"], intake["interval"], rows, combined)
+        low, high = _expected(lows, highs, which, intake["origin"][rows, 0])
+        return Observed(
+            score=judged.score,
+            p_value=judged.p_value,
+            rate_per_day=judged.rate_per_day,
+            least_per_day=judged.least_per_day,
+            learning=judged.least_per_day > self.settings.sensitivity,
+            detector=which,
+            direction=np.sign(np.nan_to_num(given - 0.5 * (low + high))).astype(np.int8),
+            low=low,
+            high=high,
+            onset=judged.onset,
         )
-        points = np.arange(n)
-        origin = intake["origin"][rows, 0]
-        low, high = lows[which, points] + origin, highs[which, points] + origin
-        direction = np.sign(np.nan_to_num(given - 0.5 * (low + high))).astype(np.int8)
-        return Observed(*(score, p_value, rate, least_rate, learning, which, direction, low, high))
 
     def forget(self, series: NDArray[np.int32]) -> None:
-        """These series are as new, and may be used for others."""
-        given = np.minimum(self._intake["interval"][series, 0], 0.0)
+        """These series are as new, and may be used for others of the same interval and class."""
+        described = self._intake["interval"][series, 0], self._intake["kind"][series, 0]
         for blocks in self._parts.values():
             blocks.forget(series)
-        self._intake["interval"][series, 0] = given
+        self._intake["interval"][series, 0] = np.minimum(described[0], 0.0)
+        self._intake["kind"][series, 0] = described[1]
 
     def snapshot(self) -> Iterator[bytes]:
         """All state, as chunks of a bounded size."""
-        return chunks_of(self._parts, self._series, self._design)
+        return chunks_of(self._parts, self._shared, self._series, self._design)
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Go on from a snapshot of the same settings; raises MalformedRecord."""
-        self._series = blocks_from(chunks, self._parts, self._design)
+        self._series = blocks_from(chunks, self._parts, self._shared, self._design)
         self._capacity = max(self._capacity, self._series)
 
     @property
     def _parts(self) -> dict[str, Blocks]:
-        parts = {"intake": self._intake}
-        for detector, calibration in zip(self._detectors, self._calibrations, strict=False):
-            parts[detector.name] = detector.blocks
-            parts[f"{detector.name}.past"] = calibration.blocks
-        parts["past"] = self._calibrations[-1].blocks
-        return parts
+        parts = {detector.name: detector.blocks for detector in self._detectors}
+        own = {"calibration": self._calibration.blocks, "rates": self._rates.blocks}
+        return {"intake": self._intake, **parts, **own}
+
+    @property
+    def _shared(self) -> dict[str, Blocks]:
+        return {"calibrations": self._calibration.shared, "rates": self._rates.shared}
 
     @property
     def _design(self) -> str:
         shapes = [
             f"{part}.{name}:{array.dtype.str}{array.shape[1]}"
-            for part, blocks in self._parts.items()
+            for parts in (self._parts, self._shared)
+            for part, blocks in parts.items()
             for name, array in blocks
         ]
         return hashlib.sha256(" ".join(shapes).encode()).hexdigest()[:16]
 
 
-def _level(capacity: int, settings: Anomaly) -> Detector:
-    return Level(capacity, warmup=settings.warmup)
+def _expected(
+    lows: NDArray[np.float64],
+    highs: NDArray[np.float64],
+    which: NDArray[np.int8],
+    origin: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of the detector that found most, else of the first that says one."""
+    points = np.arange(len(which))
+    first = np.argmax(~np.isnan(lows), axis=0)
+    chosen = np.where(np.isnan(lows[which, points]), first, which)
+    return lows[chosen, points] + origin, highs[chosen, points] + origin
 
 
-_MAKERS = {"level": _level}
-assert set(_MAKERS) <= set(DETECTORS)  # noqa: S101 -- names are those of the configuration
+def _makers(capacity: int, settings: Anomaly) -> dict[str, Callable[[], Detector]]:
+    adaptation = float(settings.adaptation)
+    return {
+        "level": lambda: Level(capacity, memory=adaptation),
+        "season": lambda: Season(capacity, memory=adaptation),
+        "shape": lambda: Shape(capacity, memory=adaptation),
+        "change": lambda: Change(capacity, memory=adaptation),
+    }

@@ -60,9 +60,7 @@ def score_level(centres, ring, clock, standard, series, time_ms, values, lengths
         # Between the middles of two slots, so that no step is in the centre.
         share = phase - slot - 0.5
         other = (slot + 1) % _SLOTS if share > 0.0 else (slot + _SLOTS - 1) % _SLOTS
-        if now - own[_FIRST] < _NEEDED * _DAY_MS:
-            centre = slots[_MEAN, _SLOTS]
-        elif slots[_VISITS, slot] == 0.0:
+        if now - own[_FIRST] < _NEEDED * _DAY_MS or slots[_VISITS, slot] == 0.0:
             centre = slots[_MEAN, _SLOTS]
         else:
             centre = slots[_MEAN, slot]
