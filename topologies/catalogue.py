@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
 from streams.edges.exporters import ExporterMetrics
+from streams.edges.notifiers import NotifierMetrics
 from streams.edges.platform import create_registry
 from streams.edges.receivers import ReceiverMetrics
 from topologies.control.metrics import ControlMetrics
@@ -26,6 +27,7 @@ _PARTS: tuple[tuple[str, Callable[[CollectorRegistry], object]], ...] = (
     ("Control", ControlMetrics),
     ("Sampling: sample", SampleMetrics),
     ("Sampling: emit", EmitMetrics),
+    ("Notify", NotifierMetrics),
     ("Export", ExporterMetrics),
 )
 _SUFFIX = {"counter": "_total", "info": "_info"}
