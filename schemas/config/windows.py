@@ -209,6 +209,12 @@ class Windows(Settings):
     stale_after: Duration = Field(default=300.0, ge=1, le=86_400)
     """A cumulative stream without a point for so long is forgotten: what it increased by in the
     gap is not known, unless the next point says that it started since."""
+    forget_after: Duration = Field(default=3600.0, ge=60, le=30 * 86_400)
+    """A group without anything for so long is forgotten. Comes it back, what backends get of it
+    begins anew, with a later start time."""
+    open_cells_max: int = Field(default=500_000, ge=100, le=100_000_000)
+    """Groups and open windows that a partition holds, some 300 bytes each. When a source is far
+    behind and there are more, the oldest windows are emitted before their time."""
 
     @field_validator("rules")
     @classmethod
