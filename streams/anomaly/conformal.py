@@ -63,10 +63,11 @@ def learn_pool(pool, known, at, score_bin, edges):
 
 
 @kernel
-def calibrate(
-    histogram, totals, pool, known, kinds, series, score, edges, unit, limit, warmup, out
-):
+def calibrate(state, shared, kinds, series, score, edges, limits, out):
     """-log10 p of scores (scales, n) against the past, which then holds them."""
+    histogram, totals = state
+    pool, known = shared
+    unit, limit, warmup = limits
     scales = score.shape[0]
     for row in range(len(series)):
         i, kind = series[row], kinds[series[row], 0]
