@@ -31,9 +31,9 @@ _LN10 = 2.302585092994046
 
 
 def _edges() -> NDArray[np.float64]:
-    edges: NDArray[np.float64] = 2.0 ** ((np.arange(BINS + 1) - _ZERO) / _PER_OCTAVE)
+    edges = 2.0 ** ((np.arange(BINS + 1) - _ZERO) / _PER_OCTAVE)
     edges[0] = 0.0
-    return edges
+    return np.asarray(edges, np.float64)
 
 
 @inner
@@ -77,23 +77,12 @@ def calibrate(state, shared, kinds, series, score, edges, limits, out):
             out[at, row] = np.nan
             if np.isnan(found):
                 continue
-            own, total, place = (
-                histogram[i, at * BINS : (at + 1) * BINS],
-                totals[i, at],
-                bin_of(found),
-            )
+            own = histogram[i, at * BINS : (at + 1) * BINS]
+            total, place = totals[i, at], bin_of(found)
             if total >= warmup * unit:
+                shape = _SHAPE + shapes[at, 2]
                 ln = log_probability(
-                    own,
-                    edges,
-                    total,
-                    unit,
-                    place,
-                    found,
-                    _TAIL,
-                    _SHAPE + shapes[at, 2],
-                    _WORTH,
-                    0.0,
+                    own, edges, total, unit, place, found, _TAIL, shape, _WORTH, 0.0
                 )
                 out[at, row] = min(-ln / _LN10, SURPRISE_MAX)
                 learn_pool(pool[kind], shapes, at, place, edges)
