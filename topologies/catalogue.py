@@ -13,10 +13,12 @@ from streams.edges.notifiers import NotifierMetrics
 from streams.edges.platform import create_registry
 from streams.edges.receivers import ReceiverMetrics
 from topologies.control.metrics import ControlMetrics
+from topologies.detection import DetectMetrics
 from topologies.ingest.metrics import IngestMetrics
 from topologies.runtime.metrics import RuntimeMetrics
 from topologies.sampling import EmitMetrics, SampleMetrics
 from topologies.supervisor import SUPERVISOR_METRICS
+from topologies.windowing import PartialMetrics, WindowMetrics
 
 __all__ = ["Described", "catalogue", "to_markdown"]
 
@@ -27,7 +29,10 @@ _PARTS: tuple[tuple[str, Callable[[CollectorRegistry], object]], ...] = (
     ("Control", ControlMetrics),
     ("Sampling: sample", SampleMetrics),
     ("Sampling: emit", EmitMetrics),
-    ("Notify", NotifierMetrics),
+    ("Windows: partials (shape, sample)", PartialMetrics),
+    ("Windows: windows", WindowMetrics),
+    ("Alerts: detect", DetectMetrics),
+    ("Alerts: notify", NotifierMetrics),
     ("Export", ExporterMetrics),
 )
 _SUFFIX = {"counter": "_total", "info": "_info"}

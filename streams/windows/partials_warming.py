@@ -10,8 +10,16 @@ from streams import wire
 from streams.windows.partials import Partials
 from streams.windows.records import decode
 
-__all__ = ["warm_up_partials"]
+__all__ = ["SETTINGS", "warm_up_partials"]
 
+SETTINGS = Windows(
+    rules=(
+        WindowRule(name="spans", signal="spans", by=("span.name", "k")),
+        WindowRule(name="logs", signal="logs", by=("severity", "k")),
+        WindowRule(name="metrics", signal="metrics", metric="*", by=("k",)),
+    )
+)
+"""Something of everything."""
 _TIME = bytes([3] * 6 + [0] * 2)
 
 
@@ -35,19 +43,16 @@ def _request(signal: Signal) -> bytes:
     return _field(1, _field(1, service), _field(2, _field(2, item)))
 
 
-def warm_up_partials(*signals: Signal) -> None:
+def warm_up_partials(*signals: Signal) -> list[bytes]:
     """Make the kernels for these signals ready (none: all); ``streams.wire.warm_up`` comes first.
 
-    A second with a warm cache, else up to half a minute.
+    A second with a warm cache, else up to half a minute. What was made on the way, by ``SETTINGS``,
+    is returned: for who warms up what reads it. Sources are called as the signals are.
     """
-    rules = (
-        WindowRule(name="spans", signal="spans", by=("span.name", "k")),
-        WindowRule(name="logs", signal="logs", by=("severity", "k")),
-        WindowRule(name="metrics", signal="metrics", metric="*", by=("k",)),
-    )
+    records = []
     for signal in signals or tuple(Signal):
         operator = Partials(
-            Windows(rules=rules), signal=signal, source="", partition=0, partitions=1, output="",
+            SETTINGS, signal=signal, source=signal.value, partition=0, partitions=1, output="",
             output_partitions=1,
         )  # fmt: skip
         value = _request(signal)
@@ -55,3 +60,5 @@ def warm_up_partials(*signals: Signal) -> None:
         operator.process(Scanned(Batch("", 0, 0, 1 << 42, None, value, ()), scan))
         for record in operator.flush():
             decode(record.value)
+            records.append(record.value)
+    return records
