@@ -17,6 +17,7 @@ from tests.operators.battery import PARTITION, Adjust, Case
 from tests.operators.counting import Counting, read, scan
 from tests.operators.detecting import DETECTING
 from tests.operators.sampling import SAMPLING
+from tests.operators.windowing import WINDOWS
 from tests.strategies import requests
 
 __all__ = ["CASES"]
@@ -156,4 +157,7 @@ def _few(signal: Signal) -> st.SearchStrategy[bytes]:
     return drawn.filter(lambda value: wire.scan(signal, value).items > 0)
 
 
-CASES = [*_counting(), *_deciding(), *_gathering(), *_quoting(), *_passing(), *SAMPLING, *DETECTING]
+CASES = [
+    *(*_counting(), *_deciding(), *_gathering(), *_quoting(), *_passing()),
+    *(*SAMPLING, *DETECTING, *WINDOWS),
+]
