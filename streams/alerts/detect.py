@@ -112,11 +112,15 @@ class Detect:
         if header is None:
             self._counts.foreign_messages += live
             return Outcome()
-        channel = self._panels.channel(header.rule, header.length_ms)
+        wanted = self._wanted
+        changes = wanted.differ(self._states.rules) if live else wanted.due(batch.offset)
         scan = scanned.scan
-        if scan is None and (channel is not None or header.closed):
+        needed = header.closed or changes or self._panels.wants(header.rule, header.length_ms)
+        if scan is None and needed:
             scan = wire.scan_metrics(batch.value)
-        records = self._change_rules(batch.offset, live)
+        # From here on nothing can be wrong with it.
+        records = self._change_rules(batch.offset, live) if changes else []
+        channel = self._panels.channel(header.rule, header.length_ms)
         if header.closed:
             records += self._close(batch, scan, header, channel, live)
         elif channel is not None:
@@ -210,7 +214,7 @@ class Detect:
 
     def _judge_pipeline(self, now_ms: int) -> list[Record]:
         change = self._stalled.judge(now_ms)
-        self._state.stalled = self._stalled.since_ms > 0
+        self._state.stalled = self._stalled.firing
         self._state.silent_sources = self._stalled.silent_sources(now_ms)
         if change is None:
             return []
@@ -236,8 +240,8 @@ class Detect:
 
     def _change_rules(self, offset: int, live: bool) -> list[Record]:
         """Bring the rules into force that hold from this message on."""
-        if not live and not self._wanted.replay(offset):
-            return []
+        if not live:
+            self._wanted.replay(offset)
         if not self._wanted.differ(self._states.rules):
             return []
         self._states.replace(self._wanted.rules)
@@ -268,7 +272,7 @@ class Detect:
         if record.key == self._telling.rules_key:
             self._wanted.recall(record.value)
         elif record.key == self._telling.stalled_key:
-            self._stalled.since_ms = self._telling.stalled_since(record.value)
+            self._stalled.recall(*self._telling.of_stalled(record.value))
 
     def snapshot(self) -> Sequence[bytes]:
         """Everything: series, open windows, detection, alerts, rules."""

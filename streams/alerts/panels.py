@@ -87,10 +87,14 @@ class Panels:
         """Take windows of these rules and lengths from now on, and of no others."""
         self._wanted = frozenset(places)
 
+    def wants(self, rule: str, length_ms: int) -> bool:
+        """Whether some rule looks at these windows."""
+        return (rule, length_ms) in self._wanted and rule in self._rules
+
     def channel(self, rule: str, length_ms: int) -> Channel | None:
         """The channel of a message; None: no rule looks at it."""
         place = (rule, length_ms)
-        if place not in self._wanted or rule not in self._rules:
+        if not self.wants(rule, length_ms):
             return None
         found = self._channels.get(place)
         if found is None:

@@ -78,13 +78,14 @@ class RuleText:
             raise MalformedRecord("no record of alert rules") from None
         self._scheduled.append((offset, text if isinstance(text, str) else None))
 
-    def replay(self, offset: int) -> bool:
-        """Want what held for this message; whether that was logged since the snapshot."""
-        found = False
-        while self._scheduled and self._scheduled[0][0] <= offset:
+    def due(self, offset: int) -> bool:
+        """Whether other rules held from this message on, or from one before it that was passed."""
+        return bool(self._scheduled) and self._scheduled[0][0] <= offset
+
+    def replay(self, offset: int) -> None:
+        """Want what held for this message."""
+        while self.due(offset):
             self.restore(self._scheduled.pop(0)[1])
-            found = True
-        return found
 
 
 def _versions(rules: Sequence[Rule]) -> list[tuple[str, str]]:

@@ -41,8 +41,10 @@ class Stalled:
     """Of the windows that were closed."""
     silent: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
     """Where sources are silent: how many, by window rule and length, and when that was said."""
-    since_ms: int = 0
-    """Since when it fires; 0: it does not."""
+    starts_ms: int = 0
+    """Since when it fires, or fired last; 0: it never has. A later time each time, even where the
+    broker's clock goes back: it is part of what is told."""
+    firing: bool = False
 
     def closed(self, time_ms: int, rule: str, length_ms: int, silent_sources: int) -> None:
         """A window was closed, by a message of this time."""
@@ -68,11 +70,16 @@ class Stalled:
         late_ms = max(0, now_ms - self.last_ms - self.shortest_ms) if self.last_ms else 0
         silent = self.silent_sources(now_ms)
         firing = late_ms > self.after_ms or silent > 0
-        if firing == bool(self.since_ms):
+        if firing == self.firing:
             return None
-        starts_ms = self.since_ms or now_ms
-        self.since_ms = now_ms if firing else 0
-        return Change(firing, starts_ms, now_ms, late_ms, silent)
+        self.firing = firing
+        if firing:
+            self.starts_ms = max(now_ms, self.starts_ms + 1)
+        return Change(firing, self.starts_ms, max(now_ms, self.starts_ms), late_ms, silent)
+
+    def recall(self, firing: bool, starts_ms: int) -> None:
+        """What was told before a restart."""
+        self.firing, self.starts_ms = firing, starts_ms
 
     def to_json(self) -> dict[str, Any]:
         """For a snapshot."""
@@ -80,7 +87,8 @@ class Stalled:
             "last_ms": self.last_ms,
             "shortest_ms": self.shortest_ms,
             "silent": [[*place, *said] for place, said in self.silent.items()],
-            "since_ms": self.since_ms,
+            "starts_ms": self.starts_ms,
+            "firing": self.firing,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -90,4 +98,4 @@ class Stalled:
             (str(rule), int(length_ms)): (int(count), int(time_ms))
             for rule, length_ms, count, time_ms in state["silent"]
         }
-        self.since_ms = int(state["since_ms"])
+        self.recall(bool(state["firing"]), int(state["starts_ms"]))

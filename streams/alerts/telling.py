@@ -107,15 +107,15 @@ class Telling:
         late = format_duration(change.late_ms // 1000)
         return f"no window of {where} has been closed for {late} more than one is long"
 
-    def stalled_since(self, value: bytes) -> int:
-        """Since when the pipeline's alert fires, by its newest record; 0: it does not.
+    def of_stalled(self, value: bytes) -> tuple[bool, int]:
+        """Whether the pipeline's alert fires by a record of it, and since when, if it ever has.
 
         Raises MalformedRecord.
         """
         if not value:
-            return 0
+            return False, 0
         event = AlertEvent.decode(value)
-        return _milliseconds(event.starts_at) if event.state == "firing" else 0
+        return event.state == "firing", _milliseconds(event.starts_at)
 
     def rules(self, value: bytes, at_ms: int) -> Record:
         """The record of which rules are in force."""
