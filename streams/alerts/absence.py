@@ -22,7 +22,7 @@ from schemas.config.alerts import Absence
 __all__ = ["Presence"]
 
 _DAY_MS = 86_400_000
-_COLUMNS = {"age": "u4", "run": "u4", "empty": "f8", "total": "f8", "longest": "f8"}
+_COLUMNS = {"age": "u4", "run": "u4", "empty": "f4", "total": "f4", "longest": "f4"}
 _NO, _YES, _UNCERTAIN = 0, 1, 3
 """As in ``conditions``."""
 

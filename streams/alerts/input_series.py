@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.config.alert_tests import STALE, AlertTest, InputSeries, SeriesName
-from streams.anomaly.detection import Observed
 
-from .rows import Block
+from .rows import Block, Judgement
 from .series import Series
 from .statistics import RAW, STATISTICS, Kind, derive
 
@@ -105,8 +104,8 @@ class Channel:
 
     def _observed(
         self, live: NDArray[np.int64], values: NDArray[np.float64]
-    ) -> dict[str, tuple[NDArray[np.int64], Observed]]:
-        found: dict[str, tuple[NDArray[np.int64], Observed]] = {}
+    ) -> dict[str, tuple[NDArray[np.int64], Judgement]]:
+        found: dict[str, tuple[NDArray[np.int64], Judgement]] = {}
         for place, name in enumerate(STATISTICS):
             rows = [
                 (row, given.expected.low, given.expected.high)
@@ -122,14 +121,12 @@ class Channel:
 
     def _judged(
         self, values: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]
-    ) -> Observed:
+    ) -> Judgement:
         outside = (values < low) | (values > high)
-        return Observed(
+        return Judgement(
             score=outside.astype(np.float64),
-            p_value=np.where(outside, 0.0, 1.0),
             rate_per_day=np.where(outside, 0.0, _DAY_MS / self.length_ms),
             least_per_day=np.zeros(len(values)),
-            learning=np.zeros(len(values), np.bool_),
             detector=np.full(len(values), -1, np.int8),
             direction=np.sign(2 * values - low - high).astype(np.int8),
             low=low,
