@@ -106,7 +106,7 @@ class AlertmanagerTarget(Target):
 class GroupedTarget(Target):
     """A target that gets notifications about groups of alerts."""
 
-    group_by: tuple[str, ...] = Field(default=("tenant", "alertname", "service"), max_length=100)
+    group_by: tuple[str, ...] = Field(default=("tenant", "service"), max_length=100)
     """Labels whose values are equal within a group; `...` alone: each alert is one of its own;
     none: all alerts are one group."""
     group_wait: Duration = Field(default=30.0, ge=0, le=86_400)

@@ -17,6 +17,8 @@ from topologies.tap import Message, follow
 
 __all__ = ["Filters", "current", "history", "read_state"]
 
+_ORDER = ("firing", "no_data", "pending", "resolved", "inactive")
+
 _log = logging.getLogger(__name__)
 
 
@@ -40,7 +42,7 @@ class Filters(NamedTuple):
 
 
 async def current(config: Config, filters: Filters) -> list[AlertEvent]:
-    """What each alert is now, in the order in which they came to it.
+    """What each alert is now: firing ones first, then by when they came to be so.
 
     Raises:
         ConfigurationError: there is no such topic, or Kafka refuses us.
@@ -49,7 +51,8 @@ async def current(config: Config, filters: Filters) -> list[AlertEvent]:
     topic = config.topics.names.alerts_state
     await _exists(config, topic)
     newest = await read_state(follow(config.kafka, topic, from_beginning=True, to_end=True))
-    return sorted(filter(filters.accept, newest.values()), key=lambda each: (each.at, each.id))
+    found = filter(filters.accept, newest.values())
+    return sorted(found, key=lambda each: (_ORDER.index(each.state), each.at, each.id))
 
 
 async def history(
@@ -73,7 +76,7 @@ async def history(
                 continue
             if filters.accept(event):
                 found.setdefault(event.id, event)
-    return sorted(found.values(), key=lambda each: (each.at, each.id)), unreadable
+    return sorted(found.values(), key=lambda each: each.at), unreadable
 
 
 async def read_state(messages: AsyncGenerator[Message, None]) -> dict[str, AlertEvent]:
