@@ -22,7 +22,8 @@ _PREFIX = "ce_"
 _VERSION = "1.0"
 _REQUIRED = ("id", "source", "type")
 _STRUCTURED = "application/cloudevents"
-_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+_NO_CHARACTERS = "".join(chr(plane << 16 | 0xFFFE | last) for plane in range(17) for last in (0, 1))
+_FORBIDDEN = re.compile(rf"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_NO_CHARACTERS}]")
 """Characters that no attribute may have (section 3.1, type String)."""
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
