@@ -32,8 +32,8 @@ _CLASS_WORTH = 500.0
 """Points of a series that the class counts as, ..."""
 _CLASS_MIN = 2000.0
 """... once it has seen so many."""
-_EPISODE_TAIL = 0.01
-_EPISODES, _EPISODE_SHARE = 2.0, 0.3
+_EPISODE_TAIL = 0.003
+_EPISODES, _EPISODE_SHARE = 3.0, 0.4
 """What is assumed of the share of points that begin an episode, and how many episodes it counts."""
 _DAY_MS = 86_400_000.0
 _TOTAL, _STARTED, _SINCE, _ONSET, _AGO, _POINTS = range(6)
@@ -51,6 +51,12 @@ def begins(histogram, own, unit, dead_time):
     expected = alive * beyond / points if points > 0.0 else 0.0
     share = (started + _EPISODES) / (expected + _EPISODES / _EPISODE_SHARE)
     return min(max(share, 1.0 / max(dead_time, 1.0)), 1.0)
+
+
+@inner
+def seen_rate(rate, dead_time):
+    """Episodes a point that are seen when each hides what begins within ``dead_time``."""
+    return rate / (1.0 + rate * dead_time)
 
 
 @kernel
@@ -85,9 +91,10 @@ def judge(state, shared, kinds, interval, series, surprise, edges, limits, setti
                 )
                 p = (points * p + _CLASS_WORTH * np.exp(ln)) / (points + _CLASS_WORTH)
             floor = 1.0 / ((points + 1.0) * extrapolation)
-            share = begins(own, counts, unit, dead_time) * _DAY_MS / step
+            share, day = begins(own, counts, unit, dead_time), _DAY_MS / step
             p_value[row] = max(p, floor)
-            rate[row], least[row] = p_value[row] * share, floor * share
+            rate[row] = seen_rate(p_value[row] * share, dead_time) * day
+            least[row] = seen_rate(floor * share, dead_time) * day
         # An onset is a score that no greater one was shortly before.
         counts[_POINTS] += 1.0
         wait = min(dead_time, max(10.0, 0.1 * counts[_POINTS]))
