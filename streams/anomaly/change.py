@@ -14,14 +14,14 @@ from streams.wire.compiling import kernel
 
 __all__ = ["Change"]
 
-_CALM = 0.01
-"""Spread, in units of the series', below which everything is equally calm."""
-_UNIT_MAX = 1e6
+_CALM = 1e-6
+"""Spread, in units of the series' magnitude, below which everything is equally calm."""
+_CALM_UNIT = 1e-4
 
 
 @kernel
-def score_change(ring, place, standard, series, values, lengths, calm, memory, out):
-    """Score and learn; ``calm`` is the length over which too little spread counts, 0: none."""
+def score_change(ring, place, standard, series, values, lengths, calms, memory, out):
+    """Score and learn; ``calms`` are the lengths over which too little spread counts."""
     score = out[0]
     room = ring.shape[1]
     for row in range(len(series)):
@@ -30,29 +30,32 @@ def score_change(ring, place, standard, series, values, lengths, calm, memory, o
             continue
         value = standardise(standard[i], values[row], memory)
         at = place[i, 0] % room
-        ring[i, at] = min(max(value, -_UNIT_MAX), _UNIT_MAX)
+        ring[i, at] = value
         place[i, 0] += 1
         if place[i, 0] <= room:
             continue
-        origin, number = ring[i, at], 0
+        origin, number, calm = ring[i, at], 0, 0
         total, squares = 0.0, 0.0
         for taken in range(1, room + 1):
             difference = float(ring[i, at] - origin)
             total += difference
             squares += difference * difference
             at = at - 1 if at > 0 else room - 1
-            if taken == calm or (number < len(lengths) and taken == lengths[number]):
+            wide = number < len(lengths) and taken == lengths[number]
+            narrow = calm < len(calms) and taken == calms[calm]
+            if wide or narrow:
                 mean = total / taken
                 spread = np.sqrt(max(squares / taken - mean * mean, 0.0))
-                if number < len(lengths) and taken == lengths[number]:
+                if wide:
                     score[number, row] = spread
                     number += 1
-                if taken == calm:
-                    score[len(lengths), row] = _CALM / max(spread, _CALM)
+                if narrow:
+                    score[len(lengths) + calm, row] = _CALM_UNIT / max(spread, _CALM)
+                    calm += 1
 
 
 class Change:
-    """Spread over ``lengths`` points, ascending, and calm over ``calm`` points."""
+    """Spread over ``lengths`` points and calm over ``calms`` points, both ascending."""
 
     name = "change"
 
@@ -60,17 +63,18 @@ class Change:
         self,
         capacity: int,
         *,
-        lengths: Sequence[int] = (12, 24, 48),
-        calm: int = 12,
+        lengths: Sequence[int] = (12, 36),
+        calms: Sequence[int] = (24, 60),
         memory: float = 4000.0,
     ) -> None:
         self._lengths = np.array(lengths, np.int64)
-        self._calm, self._memory = calm, memory
-        self.scales = len(lengths) + (1 if calm else 0)
+        self._calms = np.array(calms, np.int64)
+        self._memory = memory
+        self.scales = len(lengths) + len(calms)
         self.blocks = Blocks(
             capacity,
             {
-                "ring": ("<f4", max(*lengths, calm)),
+                "ring": ("<f4", max(*lengths, *calms)),
                 "place": ("<i8", 1),
                 "standard": ("<f8", STANDARD),
             },
@@ -83,6 +87,6 @@ class Change:
         found, state = empty_scores(self.scales, len(series)), self.blocks
         score_change(
             *(state["ring"], state["place"], state["standard"]),
-            *(series, values, self._lengths, self._calm, self._memory, found),
+            *(series, values, self._lengths, self._calms, self._memory, found),
         )
         return found

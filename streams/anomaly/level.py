@@ -1,8 +1,8 @@
 """Robust z on level: how far the mean of the last points is from what the hour usually has.
 
 Over several lengths, so that a short and a long shift are found. The centre of a slot of the day
-follows its values' clipped mean, in units of the series' spread and compressed by asinh, so that
-single extremes do not hide a level.
+follows its values' clipped mean, in units of the series' magnitude and compressed by asinh, so
+that single extremes do not hide a level.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from streams.anomaly.blocks import Blocks
 from streams.anomaly.detectors import Scores, empty_scores
-from streams.anomaly.standard import CENTRE, COUNT, SPREAD, STANDARD, standardise
+from streams.anomaly.standard import STANDARD, standardise, value_of
 from streams.wire.compiling import kernel
 
 __all__ = ["Level"]
 
 _DAY_MS = 86_400_000
-_SLOTS = 12
+_SLOTS = 24
 _DAYS = 7.0
 """Days over which a slot's centre adapts."""
-_CLIP = 3.0
+_CLIP = 6.0
 _EXPECTED = 4.0
 """Expected are values within so many mean distances of the centre."""
 _NEEDED = 1.5
@@ -42,10 +42,7 @@ def score_level(centres, ring, clock, standard, series, time_ms, values, lengths
         if np.isnan(values[row]):
             continue
         units, own = standard[i], clock[i]
-        if units[COUNT] > lengths[-1]:
-            reach = _EXPECTED * units[SPREAD]
-            low[row], high[row] = units[CENTRE] - reach, units[CENTRE] + reach
-        value = np.arcsinh(standardise(units, values[row], memory))
+        value = standardise(units, values[row], memory)
         if own[_POINTS] == 0.0:
             own[_FIRST] = now
         else:
@@ -66,6 +63,9 @@ def score_level(centres, ring, clock, standard, series, time_ms, values, lengths
             centre = slots[_MEAN, slot]
             if slots[_VISITS, other] > 0.0:
                 centre += abs(share) * (slots[_MEAN, other] - centre)
+        if own[_POINTS] > lengths[-1]:
+            reach = _EXPECTED * slots[_DISTANCE, _SLOTS]
+            low[row], high[row] = value_of(units, centre - reach), value_of(units, centre + reach)
         place = int(own[_POINTS]) % room
         ring[i, place] = value - centre
         own[_POINTS] += 1.0
@@ -98,7 +98,7 @@ class Level:
     name = "level"
 
     def __init__(
-        self, capacity: int, *, lengths: Sequence[int] = (12, 24, 48), memory: float = 4000.0
+        self, capacity: int, *, lengths: Sequence[int] = (24, 48), memory: float = 4000.0
     ) -> None:
         self._lengths = np.array(lengths, np.int64)
         self._memory = memory

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streams.anomaly.blocks import Blocks
 from streams.anomaly.detectors import Scores, empty_scores
-from streams.anomaly.standard import SPREAD, STANDARD, standardise
+from streams.anomaly.standard import COUNT, ORIGIN, STANDARD, UNIT, standardise
 from streams.wire.compiling import inner, kernel
 
 __all__ = ["DAY", "WEEK", "Season"]
@@ -67,8 +67,9 @@ def score_season(
         i, now = series[row], time_ms[row]
         if np.isnan(values[row]):
             continue
-        value = np.float32(values[row])
-        spread = standard[i, SPREAD]
+        origin = standard[i, ORIGIN] if standard[i, COUNT] > 0.0 else values[row]
+        value = np.float32(values[row] - origin)
+        unit = standard[i, UNIT]
         envelope = envelopes[i].reshape((4, turns.shape[1]))
         first = clock[i, 0] == 0
         if first:
@@ -81,9 +82,9 @@ def score_season(
                 least, most = seen_near(envelope, turns[i], start, count, slot)
                 if not np.isnan(least):
                     far = max(value - most, least - value, 0.0)
-                    score[number, row] = far / spread if spread > 0.0 else 0.0
+                    score[number, row] = far / unit if unit > 0.0 else 0.0
                     if number == 0:
-                        low[row], high[row] = least, most
+                        low[row], high[row] = least + origin, most + origin
             if first or slot != clock[i, 2 + number] or now - clock[i, 1] > period // 2:
                 turn(envelope, turns[i], start + slot)
                 clock[i, 2 + number] = slot

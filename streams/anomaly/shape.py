@@ -60,7 +60,7 @@ def score_shape(grains, recent, place, standard, series, values, counts, memory,
         i = series[row]
         if np.isnan(values[row]):
             continue
-        value = np.float32(np.arcsinh(standardise(standard[i], values[row], memory)))
+        value = np.float32(standardise(standard[i], values[row], memory))
         own = place[i]
         at = own[_COUNT] % longest
         recent[i, at] = value
@@ -98,8 +98,8 @@ class Shape:
         self,
         capacity: int,
         *,
-        lengths: Sequence[int] = (6, 12, 24, 48),
-        history: int = 600,
+        lengths: Sequence[int] = (16, 24),
+        history: int = 1000,
         memory: float = 4000.0,
     ) -> None:
         self._counts = np.array([length // _GRAIN for length in lengths], np.int64)
