@@ -22,8 +22,8 @@ from .statistics import STATISTICS
 
 __all__ = ["UNUSUAL", "Unusual", "Watching"]
 
-UNUSUAL = 0.05
-"""Score from which a value is remembered for `moved with`: expected at most 19 times a day."""
+UNUSUAL = 0.1
+"""Score from which a value is remembered for `moved with`: expected at most 9 times a day."""
 
 _ROOM_MIN = 64
 _COLUMNS = ("number", "statistic", "at_ms", "score", "value", "low", "high")

@@ -33,7 +33,8 @@ PART = 2000
 WATCHED = ("rate", "p99", "error_ratio", "p50", "average")
 PAGE = 4096
 VARIANTS = 3
-WARM = 8
+WARM = 80
+"""Windows before: detectors look at nothing before they have some history."""
 
 
 def resident() -> int:
@@ -115,7 +116,7 @@ class Bench:
 
     def seconds(self, count: int) -> float:
         """CPU time a window, after some."""
-        for _ in range(WARM):
+        for _ in range(WARM if self.series < 10_000 else WARM // 2):
             self.window()
         begun = time.process_time()
         for _ in range(count):

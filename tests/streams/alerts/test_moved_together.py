@@ -19,12 +19,12 @@ STRANGE: list[dict[str, Any]] = [
         "name": f"Strange-{statistic}",
         "on": {**ON, "statistic": statistic},
         "match": {"tenant": {"regex": ".*"}},
-        "anomaly": {"sensitivity": 20, "min_change": 0.5},
+        "anomaly": {"sensitivity": 100, "min_change": 1.0},
     }
     for statistic in STATISTICS
 ]
 SLOW = {"name": "Slow", "on": {**ON, "statistic": "max"}, "threshold": {"op": ">", "value": 2}}
-CALM = 120
+CALM = 400
 
 
 def story(**settings: Any) -> list[AlertEvent]:
