@@ -48,9 +48,10 @@ def commands(page: Path) -> list[str]:
 class Terminal:
     """A folder, an environment, and what runs in the background until the page is done."""
 
-    def __init__(self, folder: Path, *, sampling: bool) -> None:
+    def __init__(self, folder: Path, *, sampling: bool, alerts: bool) -> None:
         self.folder = folder
-        (folder / "topologies").symlink_to(ROOT / "topologies")
+        for name in ("topologies", "docs"):
+            (folder / name).symlink_to(ROOT / name)
         names = ("kafka", "grpc", "http", "backend", "admin")
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         (folder / "otlp-streams.yaml").write_text(
@@ -64,6 +65,8 @@ class Terminal:
               backends: {{default: {{endpoint: "http://127.0.0.1:{self.ports["backend"]}"}}}}
             telemetry: {{endpoint: "127.0.0.1:{self.ports["admin"]}"}}
             sampling: {{enabled: {str(sampling).lower()}, decision_wait: 1s, root_wait: 0s}}
+            windows: {{enabled: {str(alerts).lower()}}}
+            alerts: {{enabled: {str(alerts).lower()}}}
             """
         )
         self.environment = {
@@ -197,6 +200,7 @@ HOW: Mapping[str, Callable[[Terminal, str], None]] = {
     "otlp-streams tap": _finishes,
     "otlp-streams control": _speaks,
     "otlp-streams deadletter": _speaks,
+    "otlp-streams alerts": _speaks,
     "otlp-streams explain": _decided,
     "otlp-streams sampling": _speaks,
     "otlp-streams records": _speaks,
@@ -224,7 +228,9 @@ def _needs_kafka(page: Path) -> bool:
 
 @pytest.fixture
 def terminal(page: Path, tmp_path: Path) -> Iterator[Terminal]:
-    terminal = Terminal(tmp_path, sampling=page.name == "sampling.md")
+    terminal = Terminal(
+        tmp_path, sampling=page.name == "sampling.md", alerts=page.name == "alerts.md"
+    )
     try:
         yield terminal
     finally:
@@ -237,10 +243,12 @@ def terminal(page: Path, tmp_path: Path) -> Iterator[Terminal]:
 @pytest.mark.timeout(480)
 @pytest.mark.parametrize("page", [p for p in PAGES if commands(p)], ids=lambda p: p.name)
 def test_every_command_of_a_page_works(page: Path, terminal: Terminal) -> None:
-    if page.name != "README.md":
-        # Other pages take for granted what the README starts.
-        for command in ("otlp-streams kafka", "otlp-streams backend", "otlp-streams run all"):
-            how(command)(terminal, command)
+    # Other pages take for granted what the README starts; topics are enough for some.
+    needed = ["otlp-streams kafka", "otlp-streams backend", "otlp-streams run all"]
+    if page.name == "alerts.md":
+        needed[1:] = ["otlp-streams topics create"]
+    for command in needed if page.name != "README.md" else ():
+        how(command)(terminal, command)
     for command in commands(page):
         how(command)(terminal, command)
 
@@ -263,6 +271,11 @@ def test_every_example_configuration_is_one() -> None:
     assert found
     for block in found:
         assert cross_check(load(block)) == []
+
+
+def test_the_consumer_on_the_page_is_the_one_that_is_tested() -> None:
+    (shown,) = blocks(ROOT / "docs" / "alerts.md", "python")
+    assert shown == (ROOT / "docs" / "examples" / "alerts_consumer.py").read_text()
 
 
 def test_every_link_leads_somewhere() -> None:
@@ -293,7 +306,7 @@ def test_every_setting_that_is_named_exists() -> None:
     from schemas.control import control_settings
 
     # Names of the control topic look alike, and so do those of topics and headers.
-    config = load("sampling: {enabled: true}")
+    config = load("{sampling: {enabled: true}, windows: {enabled: true}, alerts: {enabled: true}}")
     paths = {s.path for s in settings(Config)}
     paths |= control_settings(Config()).keys() | control_settings(config).keys()
     paths |= set(config.topics.names.model_dump().values()) | {SOURCE, REKEYED}
