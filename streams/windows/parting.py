@@ -189,14 +189,14 @@ def _cells(
 ) -> Cells:
     longs, doubles = rows.view(_U8), rows.view(np.float64)
     least, most = doubles[:, t.C_MIN], doubles[:, t.C_MAX]
-    # Nothing has come that has extremes.
-    unknown = least > most
+    # As they began: nothing has come that has extremes.
+    least = np.where(least == np.inf, np.nan, least)
+    most = np.where(most == -np.inf, np.nan, most)
     return Cells(
         group, rows[:, t.C_PANE], longs[:, t.C_ERRORS], longs[:, t.C_LAST_TIME],
         doubles[:, t.C_LAST], doubles[:, t.C_EXEMPLAR], longs[:, t.C_EXEMPLAR_TIME],
         longs[:, t.C_EXEMPLAR_HIGH], longs[:, t.C_EXEMPLAR_LOW], longs[:, t.C_EXEMPLAR_SPAN],
-        longs[:, t.C_COUNT], doubles[:, t.C_SUM], np.where(unknown, np.nan, least),
-        np.where(unknown, np.nan, most), longs[:, t.C_ZERO], scales, bounds,
+        longs[:, t.C_COUNT], doubles[:, t.C_SUM], least, most, longs[:, t.C_ZERO], scales, bounds,
         buckets.stops.astype(_I4),
     )  # fmt: skip
 
