@@ -18,6 +18,8 @@ from .records import Cells, CumulativePoints, Partial
 __all__ = ["Taken", "take"]
 
 _MS = np.uint64(1_000_000)
+_ODD, _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
+_SHIFT = np.uint64(32)
 _SHARED = ("count", "sum", "min", "max", "zero", "scale")
 _CELLS = (
     *_SHARED, "errors", "last_time", "last", "exemplar_value", "exemplar_time",
@@ -76,7 +78,7 @@ def take(
             ignored["overflow"] += int((~foreign[rule] & ~astray[rule]).sum())
             points = points.take(chosen)
         made.append(points)
-    return Taken(made[0], made[1], +ignored)
+    return Taken(made[0], _identities(made[1], groups), +ignored)
 
 
 def _numbers(partial: Partial, bounds: BoundSets) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
@@ -121,3 +123,13 @@ def _points(
     cells["last_time"], cells["exemplar_time"] = rows.time, rows.start
     cells["last"] = cells["exemplar_value"] = np.nan
     return Points(cells, rows.stream.astype(np.uint64), *columns, count)
+
+
+def _identities(points: Points, groups: Groups) -> Points:
+    """A stream is another one in each group: of another rule, tenant or kind."""
+    hashes = points.streams
+    hashes = (hashes ^ (hashes >> _SHIFT)) * _MIX
+    hashes ^= groups.table["key"][points.cells["group"]]
+    hashes *= _ODD
+    points.streams = hashes ^ (hashes >> _SHIFT)
+    return points

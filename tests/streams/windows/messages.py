@@ -28,7 +28,15 @@ from schemas.batches import Record
 __all__ = ["Exemplar", "Group", "Kind", "closing", "distribution", "message", "messages"]
 
 Kind = Literal[
-    "spans", "logs", "gauge", "sum", "up_down_sum", "histogram", "exponential_histogram", "summary"
+    "spans",
+    "logs",
+    "gauge",
+    "sum",
+    "up_down_sum",
+    "up_down_sum_delta",
+    "histogram",
+    "exponential_histogram",
+    "summary",
 ]
 Attribute = str | bool | int | float
 SCOPE = "otlp-streams.windows"
@@ -194,7 +202,8 @@ def _add(scope, metrics, group, length_ms, end_ms, cumulative):
 
     def total(name: str, unit: str, *, as_int: int | None = None, as_double: float | None = None):
         found = metric(name, unit).sum
-        found.aggregation_temporality, found.is_monotonic = temporality, True
+        found.aggregation_temporality = temporality
+        found.is_monotonic = group.kind != "up_down_sum_delta"
         point: NumberDataPoint = begin(found.data_points.add())
         if as_int is not None:
             point.as_int = as_int
@@ -235,7 +244,7 @@ def _add(scope, metrics, group, length_ms, end_ms, cumulative):
         total(group.output or "log.record.count", "{record}", as_int=group.count)
         return
     name = group.output or f"window.{group.metric}"
-    if group.kind == "sum":
+    if group.kind in ("sum", "up_down_sum_delta"):
         total(name, group.unit, as_double=group.sum)
     elif group.kind in ("histogram", "summary"):
         explicit(name, group.unit)
@@ -247,7 +256,9 @@ def _add(scope, metrics, group, length_ms, end_ms, cumulative):
 
 
 def _sums(point, group):
-    point.count, point.sum = group.count, group.sum
+    point.count = group.count
+    if not math.isnan(group.sum):
+        point.sum = group.sum
     if not math.isnan(group.min):
         point.min = group.min
     if not math.isnan(group.max):
