@@ -16,6 +16,7 @@ from tests.operators import deciding, gathering, quoting
 from tests.operators.battery import PARTITION, Adjust, Case
 from tests.operators.counting import Counting, read, scan
 from tests.operators.detecting import DETECTING
+from tests.operators.partials import PARTIALS
 from tests.operators.sampling import SAMPLING
 from tests.operators.windowing import WINDOWS
 from tests.strategies import requests
@@ -159,5 +160,5 @@ def _few(signal: Signal) -> st.SearchStrategy[bytes]:
 
 CASES = [
     *(*_counting(), *_deciding(), *_gathering(), *_quoting(), *_passing()),
-    *(*SAMPLING, *DETECTING, *WINDOWS),
+    *(*SAMPLING, *DETECTING, *PARTIALS, *WINDOWS),
 ]
