@@ -27,12 +27,12 @@ class Anomaly(Settings):
     """Expected false alarms per series and day for which `learning` is said; a rule has its own."""
     adaptation: int = Field(default=4000, ge=100, le=1_000_000)
     """Points after which a level or a spread that stays has become the usual one."""
-    memory: int = Field(default=8000, ge=200, le=30_000)
+    memory: int = Field(default=10_000, ge=200, le=30_000)
     """Points that a detector's past scores are remembered for, at least."""
     rate_memory: int = Field(default=30_000, ge=200, le=30_000)
     """Points that combined scores are remembered for, at least; the rarest alarm that can be told
     from chance depends on it."""
-    dead_time: int = Field(default=150, ge=0, le=100_000)
+    dead_time: int = Field(default=60, ge=0, le=100_000)
     """Points after an alarm within which a further one belongs to the same episode."""
     warmup: int = Field(default=100, ge=20, le=10_000)
     """Past scores that a p-value needs."""

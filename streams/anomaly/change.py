@@ -70,7 +70,8 @@ class Change:
         self._lengths = np.array(lengths, np.int64)
         self._calms = np.array(calms, np.int64)
         self._memory = memory
-        self.scales = len(lengths) + len(calms)
+        self.families = ((len(lengths), 1.0), (len(calms), 1.5))
+        self._scales = len(lengths) + len(calms)
         self.blocks = Blocks(
             capacity,
             {
@@ -84,7 +85,7 @@ class Change:
         self, series: NDArray[np.int32], time_ms: NDArray[np.int64], values: NDArray[np.float64]
     ) -> Scores:
         """See ``Detector``."""
-        found, state = empty_scores(self.scales, len(series)), self.blocks
+        found, state = empty_scores(self._scales, len(series)), self.blocks
         score_change(
             *(state["ring"], state["place"], state["standard"]),
             *(series, values, self._lengths, self._calms, self._memory, found),

@@ -7,7 +7,7 @@ their -log10 one number (``combination``), and that a rate of false alarms (``ra
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -16,13 +16,13 @@ from numpy.typing import ArrayLike, NDArray
 from schemas.config.anomaly import Anomaly
 from streams.anomaly.blocks import Blocks
 from streams.anomaly.change import Change
-from streams.anomaly.combination import combine
+from streams.anomaly.combination import combine, families_of
 from streams.anomaly.conformal import Calibration
 from streams.anomaly.detectors import Detector
 from streams.anomaly.intake import REASONS, admit
 from streams.anomaly.level import Level
 from streams.anomaly.rates import Rates
-from streams.anomaly.season import Season
+from streams.anomaly.season import DAY, Season
 from streams.anomaly.shape import Shape
 from streams.anomaly.snapshots import blocks_from, chunks_of
 
@@ -71,10 +71,10 @@ class Detection:
         self._detectors = [makers[name]() for name in settings.detectors]
         self.names: tuple[str, ...] = settings.detectors
         """Of the detectors, by the numbers of ``Observed.detector``."""
-        scales = [detector.scales for detector in self._detectors]
-        self._firsts = np.cumsum([0, *scales])
+        self._families = families_of(self._detectors)
+        self._scales = int(self._families.firsts[-1])
         self._calibration = Calibration(
-            *(capacity, int(self._firsts[-1])),
+            *(capacity, self._scales),
             memory=settings.memory,
             warmup=settings.warmup,
             kinds=KINDS_MAX,
@@ -87,7 +87,7 @@ class Detection:
             extrapolation=settings.extrapolation,
             kinds=KINDS_MAX,
         )
-        intake = {"origin": ("<f8", 1), "last_ms": ("<i8", 1), "interval": ("<f8", 2)}
+        intake = {"last_ms": ("<i8", 1), "interval": ("<f8", 2)}
         self._intake = Blocks(capacity, {**intake, "kind": ("<u1", 1)})
         self._counts = np.zeros(len(REASONS), np.int64)
         self._series, self._capacity = 0, capacity
@@ -146,22 +146,23 @@ class Detection:
         given = np.ascontiguousarray(values, np.float64)
         if len(given) != len(rows):
             raise ValueError(f"{len(given)} values of {len(rows)} series")
-        n, intake, centred = len(rows), self._intake, np.empty(len(rows))
+        n, intake, taken = len(rows), self._intake, np.empty(len(rows))
         admit(
-            *(intake["origin"], intake["last_ms"], intake["interval"]),
-            *(rows, times, given, centred, self._counts),
+            *(intake["last_ms"], intake["interval"]),
+            *(rows, times, given, taken, self._counts),
         )
-        scores = np.empty((int(self._firsts[-1]), n))
+        scores, first = np.empty((self._scales, n)), 0
         lows, highs = np.full((2, len(self._detectors) + 1, n), np.nan)
         for number, detector in enumerate(self._detectors):
-            found = detector.observe(rows, times, centred)
-            scores[self._firsts[number] : self._firsts[number + 1]] = found.score
+            found = detector.observe(rows, times, taken)
+            scores[first : first + len(found.score)] = found.score
+            first += len(found.score)
             lows[number], highs[number] = found.low, found.high
         surprises = self._calibration.observe(intake["kind"], rows, scores)
         combined, which = np.empty(n), np.empty(n, np.int8)
-        combine(surprises, self._firsts, combined, which)
+        combine(surprises, self._families, combined, which)
         judged = self._rates.observe(intake["kind"], intake["interval"], rows, combined)
-        low, high = _expected(lows, highs, which, intake["origin"][rows, 0])
+        low, high = _expected(lows, highs, which)
         return Observed(
             score=judged.score,
             p_value=judged.p_value,
@@ -204,33 +205,37 @@ class Detection:
 
     @property
     def _design(self) -> str:
-        shapes = [
-            f"{part}.{name}:{array.dtype.str}{array.shape[1]}"
-            for parts in (self._parts, self._shared)
-            for part, blocks in parts.items()
-            for name, array in blocks
-        ]
-        return hashlib.sha256(" ".join(shapes).encode()).hexdigest()[:16]
+        return design_of(self._parts, self._shared)
+
+
+def design_of(*parts: Mapping[str, Blocks]) -> str:
+    """What a snapshot must have in common with who restores it: the shapes of all arrays."""
+    shapes = [
+        f"{part}.{name}:{array.dtype.str}{array.shape[1]}"
+        for some in parts
+        for part, blocks in some.items()
+        for name, array in blocks
+    ]
+    return hashlib.sha256(" ".join(shapes).encode()).hexdigest()[:16]
 
 
 def _expected(
     lows: NDArray[np.float64],
     highs: NDArray[np.float64],
     which: NDArray[np.int8],
-    origin: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Of the detector that found most, else of the first that says one."""
     points = np.arange(len(which))
     first = np.argmax(~np.isnan(lows), axis=0)
     chosen = np.where(np.isnan(lows[which, points]), first, which)
-    return lows[chosen, points] + origin, highs[chosen, points] + origin
+    return lows[chosen, points], highs[chosen, points]
 
 
 def _makers(capacity: int, settings: Anomaly) -> dict[str, Callable[[], Detector]]:
     adaptation = float(settings.adaptation)
     return {
         "level": lambda: Level(capacity, memory=adaptation),
-        "season": lambda: Season(capacity, memory=adaptation),
+        "season": lambda: Season(capacity, periods=(DAY,), memory=adaptation),
         "shape": lambda: Shape(capacity, memory=adaptation),
         "change": lambda: Change(capacity, memory=adaptation),
     }

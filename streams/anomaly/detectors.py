@@ -36,8 +36,8 @@ class Detector(Protocol):
         """As in the configuration."""
 
     @property
-    def scales(self) -> int:
-        """How many scores it gives to a point."""
+    def families(self) -> tuple[tuple[int, float], ...]:
+        """How many of its scales, in order, have one voice together, and that voice's weight."""
 
     @property
     def blocks(self) -> Blocks:

@@ -102,7 +102,8 @@ class Level:
     ) -> None:
         self._lengths = np.array(lengths, np.int64)
         self._memory = memory
-        self.scales = len(lengths)
+        self.families = ((len(lengths), 1.5),)
+        self._scales = len(lengths)
         self.blocks = Blocks(
             capacity,
             {
@@ -117,7 +118,7 @@ class Level:
         self, series: NDArray[np.int32], time_ms: NDArray[np.int64], values: NDArray[np.float64]
     ) -> Scores:
         """See ``Detector``."""
-        found, state = empty_scores(self.scales, len(series)), self.blocks
+        found, state = empty_scores(self._scales, len(series)), self.blocks
         score_level(
             *(state["centres"], state["ring"], state["clock"], state["standard"]),
             *(series, time_ms, values, self._lengths, self._memory, found),

@@ -38,8 +38,10 @@ _EPISODES, _EPISODE_SHARE = 3.0, 0.4
 _DAY_MS = 86_400_000.0
 _TOTAL, _STARTED, _SINCE, _ONSET, _AGO, _POINTS = range(6)
 _POOL_MAX = 1e7
-_MARGIN = 0.35
-"""By how much a score must surpass the onset of an episode to be one itself."""
+_MARGIN = 0.25
+"""By how much a score must surpass the onset of an episode to be one itself, ..."""
+_WAIT_LEAST, _WAIT_SHARE, _WAIT_MOST = 10.0, 0.03, 300.0
+"""... within a share of the series' age, in points within these bounds."""
 
 
 @inner
@@ -66,7 +68,7 @@ def judge(state, shared, kinds, interval, series, surprise, edges, limits, setti
     pool, pooled = shared
     rate, least, p_value, score, onset = out
     unit, limit, warmup = limits
-    dead_time, margin, extrapolation = settings
+    dead_time, extrapolation = settings
     for row in range(len(series)):
         i, kind, found = series[row], kinds[series[row], 0], surprise[row]
         rate[row], least[row], p_value[row] = np.inf, np.inf, 1.0
@@ -97,11 +99,11 @@ def judge(state, shared, kinds, interval, series, surprise, edges, limits, setti
             least[row] = seen_rate(floor * share, dead_time) * day
         # An onset is a score that no greater one was shortly before.
         counts[_POINTS] += 1.0
-        wait = min(dead_time, max(10.0, 0.1 * counts[_POINTS]))
+        wait = min(max(_WAIT_SHARE * counts[_POINTS], _WAIT_LEAST), _WAIT_MOST)
         counts[_AGO] += 1.0
         if counts[_AGO] > wait:
             counts[_ONSET] = 0.0
-        if counts[_ONSET] == 0.0 or found > counts[_ONSET] + margin:
+        if counts[_ONSET] == 0.0 or found > counts[_ONSET] + _MARGIN:
             onset[row] = score[row]
             counts[_ONSET], counts[_AGO] = found, 0.0
         # Learn.
@@ -152,7 +154,7 @@ class Rates:
     ) -> None:
         unit = max(1, min(32, 65_000 // (2 * memory)))
         self._limits = (float(unit), 2.0 * memory * unit, float(warmup))
-        self._settings = (float(dead_time), _MARGIN, extrapolation)
+        self._settings = (float(dead_time), extrapolation)
         self._edges = np.arange(_BINS + 1) / _PER_UNIT
         self.blocks = Blocks(capacity, {"histogram": ("<u2", _BINS), "counters": ("<f8", 6)})
         self.shared = Blocks(kinds, {"pool": ("<f8", _BINS), "pooled": ("<f8", 1)})

@@ -110,7 +110,8 @@ class Season:
         self._periods = np.array([period for period, _ in periods], np.int64)
         self._slots = np.array([slots for _, slots in periods], np.int64)
         self._memory = memory
-        self.scales = len(periods)
+        self.families = ((len(periods), 1.0),)
+        self._scales = len(periods)
         width = int(self._slots.sum())
         self.blocks = Blocks(
             capacity,
@@ -126,7 +127,7 @@ class Season:
         self, series: NDArray[np.int32], time_ms: NDArray[np.int64], values: NDArray[np.float64]
     ) -> Scores:
         """See ``Detector``."""
-        found, state = empty_scores(self.scales, len(series)), self.blocks
+        found, state = empty_scores(self._scales, len(series)), self.blocks
         score_season(
             *(state["envelopes"], state["turns"], state["clock"], state["standard"]),
             *(series, time_ms, values, self._periods, self._slots, self._memory, found),

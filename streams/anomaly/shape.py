@@ -104,7 +104,8 @@ class Shape:
     ) -> None:
         self._counts = np.array([length // _GRAIN for length in lengths], np.int64)
         self._memory = memory
-        self.scales = len(lengths)
+        self.families = ((len(lengths), 1.0),)
+        self._scales = len(lengths)
         self.blocks = Blocks(
             capacity,
             {
@@ -119,7 +120,7 @@ class Shape:
         self, series: NDArray[np.int32], time_ms: NDArray[np.int64], values: NDArray[np.float64]
     ) -> Scores:
         """See ``Detector``."""
-        found, state = empty_scores(self.scales, len(series)), self.blocks
+        found, state = empty_scores(self._scales, len(series)), self.blocks
         score_shape(
             *(state["grains"], state["recent"], state["place"], state["standard"]),
             *(series, values, self._counts, self._memory, 20, found),
