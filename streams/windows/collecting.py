@@ -96,7 +96,7 @@ def check_buckets(stops, scales, bounds, bounds_stop, index, negative, count, be
         if explicit:
             before = bounds_stop[bounds[row] - 1] if bounds[row] > 0 else 0
             most = bounds_stop[bounds[row]] - before
-        elif not SCALE_MIN <= scales[row] <= SCALE_MAX:
+        if not SCALE_MIN <= scales[row] <= SCALE_MAX:
             return False
         for k in range(begin, stops[row]):
             if count[k] == _NONE or index[k] > most or index[k] < (0 if explicit else -_INDEX_MAX):
