@@ -179,8 +179,8 @@ class Detect:
             transitions = self._states.forget(gone, end_ms)
             records += self._tell(transitions, live)
             panels.forget(gone, channel, live)
+        panels.count(channel, observed, end_ms, live)
         if live:
-            panels.count(channel, observed, end_ms)
             self._note_alerts()
             if self._closed is not None:
                 self._closed(end_ms)

@@ -79,6 +79,7 @@ class Panels:
         self.watching = Watching(anomaly)
         self._rows = np.empty((self.table.room, len(RAW)))
         self._filled = np.zeros(self.table.room, np.uint8)
+        self._left_out: dict[str, int] = {}
         self._traces = np.zeros((self.table.room, 2), np.uint64)
 
     # --- channels
@@ -237,9 +238,15 @@ class Panels:
         channel: Channel,
         observed: Mapping[str, tuple[NDArray[np.int64], Observed]],
         end_ms: int,
+        live: bool,
     ) -> None:
         """Note a window that was judged."""
         counts, state = self._counts, self._state
+        before, self._left_out = self._left_out, self.watching.left_out()
+        if not live:
+            return
+        for reason, count in self._left_out.items():
+            counts.left_out[reason] += count - before.get(reason, 0)
         counts.windows += 1
         counts.values += sum(len(rows) for rows, _ in observed.values())
         state.series, state.watched = len(self.table), len(self.watching)

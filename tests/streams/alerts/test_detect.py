@@ -376,3 +376,21 @@ def test_counts_of_a_partition_go_with_its_operator() -> None:
     assert counts.partitions[3].series == 0
     del operator
     assert not counts.partitions
+
+
+def test_values_that_detection_cannot_use_are_counted_once() -> None:
+    strange = {
+        "name": "Strange",
+        "on": {**COUNT, "statistic": "p99"},
+        "anomaly": {"sensitivity": 1},
+    }
+    h = host(strange)
+    h.window(requests("cart"))
+    h.snapshot()
+    h.window()
+    assert (h.counts.left_out["missing"], h.counts.values) == (1, 2)
+    h.restart()
+    assert h.counts.left_out["missing"] == 1
+    h.window()
+    assert (h.counts.left_out["missing"], h.counts.values) == (2, 3)
+    assert h.counts.partitions[3].watched == 1
