@@ -76,8 +76,6 @@ class NotifySink:
 
         Raises MalformedRecord, BackendRefused, RetriesExhausted or TooManyAlerts.
         """
-        if self._beginning is not None:
-            await asyncio.shield(self._beginning)
         for batch in batches:
             try:
                 event = AlertEvent.of(batch.headers, batch.value)
@@ -118,6 +116,12 @@ class NotifySink:
         self._notifier.close()
 
     async def _begin(self) -> None:
+        try:
+            await self._recall()
+        except Exception as error:
+            self._notifier.fail(error)
+
+    async def _recall(self) -> None:
         while True:
             try:
                 newest = await read_state(self._read_state())

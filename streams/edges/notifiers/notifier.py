@@ -26,9 +26,9 @@ from schemas.config import AlertmanagerTarget
 from schemas.config.notify import NotifyTarget
 from schemas.errors import BackendRefused, BackendUnavailable, PermanentError, RetriesExhausted
 from schemas.records.silences import Silences
-from streams.edges.exporters.retry import Backoff
 
 from .alert import Alert, Notification
+from .availability import Availability
 from .grouping import Groups
 from .matching import Matching, Muting
 from .metrics import TargetMetrics
@@ -79,7 +79,8 @@ class Notifier:
         self._sender = sender
         self._metrics = metrics
         # Jitter wants to differ between processes; it is no secret.
-        self._rng = rng or random.Random()  # noqa: S311
+        rng = rng or random.Random()  # noqa: S311
+        self._availability = Availability(name, target.retry, metrics, rng)
         self._clock = clock
         self._matches = Matching(target.match)
         self._plan: Planner = (
@@ -89,13 +90,9 @@ class Notifier:
         """What was known at the beginning, until there is news."""
         self._unsaid: frozenset[str] = frozenset()
         self._waiting: dict[str, _Waiting] = {}
-        self._failing_s: dict[tuple[str, str], float] = {}
-        """When a transition was first tried in vain, on the monotonic clock."""
-        self._backoff: Backoff | None = None
-        self._again_s = 0.0
-        """When the next try may begin, on the monotonic clock."""
         self._held = {"frozen": False, "paused": False}
         self._begun = asyncio.Event()
+        self._order = asyncio.Lock()
         self._changed = asyncio.Event()
         self._sends: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
@@ -104,7 +101,7 @@ class Notifier:
     @property
     def is_up(self) -> bool:
         """Whether the target answers, as far as is known."""
-        return self._backoff is None
+        return self._availability.is_up
 
     def begin(self, alerts: Iterable[Alert], unsaid: Iterable[str] = ()) -> None:
         """Go to work.
@@ -119,16 +116,19 @@ class Notifier:
             if not self._matches(alert.labels):
                 continue
             self._newest[alert.fingerprint] = alert
-            if alert.firing and len(self._plan) < self._target.max_alerts:
+            if alert.firing and len(self._plan) >= self._target.max_alerts:
+                self._metrics.transitions["overflow"].inc()
+            elif alert.firing:
                 self._plan.recall(alert, now_s)
         self._begun.set()
-        self._show()
+        self._metrics.pending.set_function(lambda: len(self._waiting))
+        self._metrics.alerts.set_function(lambda: len(self._plan))
+        self._metrics.silences.set_function(lambda: self._plan.muting.active(self._clock()))
         self._loop = asyncio.get_running_loop().create_task(self._work())
 
     def silence(self, silences: Silences) -> None:
         """These are the silences from now on."""
         self._plan.muting = Muting(silences.silences)
-        self._metrics.silences.set(self._plan.muting.active(self._clock()))
 
     def hold(self, reason: str, held: bool) -> None:
         """Begin no request (``frozen``: the partition may go; ``paused``: a person wants it)."""
@@ -148,16 +148,27 @@ class Notifier:
         for waiting in self._waiting.values():
             waiting.done.cancel()
         self._waiting.clear()
-        self._backoff = None
-        self._metrics.pending.set(0)
-        self._metrics.alerts.set(0)
+        self._availability.close()
+        for gauge in (self._metrics.pending, self._metrics.alerts, self._metrics.silences):
+            gauge.set_function(lambda: 0.0)
+
+    def fail(self, error: Exception) -> None:
+        """A defect: whoever waits, or comes, raises it."""
+        self._defect = error
+        _log.critical("a defect in a notifier", target=self._name, exc_info=error)
+        for waiting in self._waiting.values():
+            if not waiting.done.done():
+                waiting.done.set_exception(error)
+        self._waiting.clear()
+        self._begun.set()
 
     async def deliver(self, alert: Alert) -> None:
         """Return when nothing of this transition remains to be told.
 
         Raises BackendRefused, RetriesExhausted or TooManyAlerts.
         """
-        await self._begun.wait()
+        async with self._order:  # whoever waits must not be overtaken
+            await self._begun.wait()
         if self._defect is not None:
             raise self._defect
         if not self._matches(alert.labels):
@@ -184,7 +195,6 @@ class Notifier:
             self._over(alert.fingerprint, before)
         self._waiting[alert.fingerprint] = waiting
         self._plan.take(alert, self._clock(), maybe_told=again)
-        self._show()
         self._changed.set()
         await waiting.done
 
@@ -200,25 +210,24 @@ class Notifier:
                     self._sends.add(task)
                     task.add_done_callback(self._sent)
         except Exception as error:
-            self._fail(error)
+            self.fail(error)
+
+    @property
+    def _ready(self) -> bool:
+        """Whether one more request may be under way; while the target is away one asks for all."""
+        most = self._target.max_inflight if self.is_up else 1
+        return not any(self._held.values()) and len(self._sends) < most
 
     def _next(self) -> Notification | None:
-        # While the target is away one notification asks for all.
-        most = self._target.max_inflight if self._backoff is None else 1
-        if any(self._held.values()) or len(self._sends) >= most:
-            return None
-        if self._backoff is not None and time.monotonic() < self._again_s:
+        if not self._ready or self._availability.pause_s > 0:
             return None
         return self._plan.next(self._clock())
 
     async def _wait(self) -> None:
         """Until something may have become due."""
-        due_s = self._plan.due_s()
-        left_s = None
-        if due_s is not None and not any(self._held.values()):
-            left_s = max(due_s - self._clock(), self._again_s - time.monotonic(), 0.0)
-            if len(self._sends) >= (self._target.max_inflight if self._backoff is None else 1):
-                left_s = None
+        due_s, left_s = self._plan.due_s(), None
+        if due_s is not None and self._ready:
+            left_s = max(due_s - self._clock(), self._availability.pause_s)
         with suppress(TimeoutError):
             async with asyncio.timeout(left_s):
                 await self._changed.wait()
@@ -227,7 +236,7 @@ class Notifier:
         self._sends.discard(task)
         self._changed.set()
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
-            self._fail(error)
+            self.fail(error)
 
     async def _send(self, notification: Notification) -> None:
         self._metrics.muted.inc(notification.muted)
@@ -241,7 +250,7 @@ class Notifier:
             self._metrics.notifications["unavailable"].inc()
             self._unavailable(notification, error)
         else:
-            self._available()
+            self._availability.answered()
             self._metrics.notifications["refused" if refused else "ok"].inc()
             self._metrics.repeats.inc(notification.repeated)
             if refused:
@@ -251,44 +260,20 @@ class Notifier:
         finally:
             self._metrics.latency.observe(time.monotonic() - began_s)
 
-    def _available(self) -> None:
-        if self._backoff is not None:
-            self._backoff = None
-            self._metrics.up.set(1)
-            _log.info("target is back", target=self._name)
-
     def _unavailable(self, notification: Notification, error: BackendUnavailable) -> None:
-        now_s = time.monotonic()
-        if self._backoff is None:
-            # The target is never given up; single transitions may be.
-            retry = self._target.retry.model_copy(update={"max_elapsed": None})
-            self._backoff = Backoff(retry, self._rng, time.monotonic)
-            self._metrics.up.set(0)
-            _log.warning("target is away", target=self._name, error=str(error))
-        pause_s = self._backoff.pause(error.retry_after_s) or 0.0
-        self._again_s = max(self._again_s, now_s + pause_s)
-        if self._exhausted(notification, self._again_s):
+        if self._availability.failed(error, notification.settles):
             limit_s = self._target.retry.max_elapsed
             gone = RetriesExhausted(f"not told within {limit_s:g} s; last: {error}")
             self._settle(notification, {fp: gone for fp, _ in notification.settles})
         else:
             self._plan.settle(notification, self._clock(), told=False)
 
-    def _exhausted(self, notification: Notification, again_s: float) -> bool:
-        limit_s = self._target.retry.max_elapsed
-        if limit_s is None:
-            return False
-        began = [
-            self._failing_s.setdefault(each, time.monotonic()) for each in notification.settles
-        ]
-        return again_s > min(began) + limit_s
-
     def _settle(self, notification: Notification, errors: Mapping[str, PermanentError]) -> None:
         self._plan.settle(notification, self._clock(), told=True)
         said = {alert.fingerprint for alert in notification.alerts}
         unsaid = "silenced" if notification.muted else "unsaid"
         for fingerprint, transition in notification.settles:
-            self._failing_s.pop((fingerprint, transition), None)
+            self._availability.over((fingerprint, transition))
             waiting = self._waiting.get(fingerprint)
             if waiting is None or waiting.id != transition:
                 continue
@@ -299,29 +284,14 @@ class Notifier:
             self._metrics.transitions[outcome].inc()
             del self._waiting[fingerprint]
             self._over(fingerprint, waiting, error)
-        self._show()
 
     def _over(
         self, fingerprint: str, waiting: _Waiting, error: PermanentError | None = None
     ) -> None:
-        self._failing_s.pop((fingerprint, waiting.id), None)
+        self._availability.over((fingerprint, waiting.id))
         if waiting.done.done():  # its delivery was cancelled
             return
         if error is None:
             waiting.done.set_result(None)
         else:
             waiting.done.set_exception(error)
-
-    def _fail(self, error: Exception) -> None:
-        """A defect: whoever waits, or comes, raises it."""
-        self._defect = error
-        _log.critical("a defect in a notifier", target=self._name, exc_info=error)
-        for waiting in self._waiting.values():
-            if not waiting.done.done():
-                waiting.done.set_exception(error)
-        self._waiting.clear()
-
-    def _show(self) -> None:
-        self._metrics.pending.set(len(self._waiting))
-        self._metrics.alerts.set(len(self._plan))
-        self._metrics.silences.set(self._plan.muting.active(self._clock()))

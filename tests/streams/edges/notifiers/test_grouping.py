@@ -15,7 +15,7 @@ from streams.edges.notifiers.matching import Muting
 
 from .alerts import alert
 
-WAIT, INTERVAL, REPEAT = 3, 7, 20
+WAIT, INTERVAL, REPEAT = 3, 7, 21
 
 
 def target(**changes: object) -> WebhookTarget:
@@ -97,8 +97,8 @@ def test_an_old_alert_of_a_new_group_is_told_at_once() -> None:
 
 def test_what_still_fires_is_repeated_at_a_look_after_the_interval() -> None:
     heard = run(Groups(target()), {0: [alert("a")]}, 60)
-    # Looks are at 3, 10, 17, 24, 31 (3 + 20 is over), ...
-    assert [each.at_s for each in heard] == [3, 24, 45]
+    # Looks are at 3, 10, 17, 24 (3 + 21 is not over), 31, ...
+    assert [each.at_s for each in heard] == [3, 31, 59]
 
 
 def test_what_was_over_before_it_was_due_nobody_hears_of() -> None:
@@ -191,13 +191,13 @@ def test_what_fired_before_the_start_is_not_told_again_but_repeated_in_time() ->
     groups.recall(alert("a", at_s=0), 25)
     groups.recall(alert("b", at_s=10), 25)
     heard = []
-    for now in range(25, 70):
+    for now in range(25, 80):
         while (due := groups.next(now)) is not None:
             if due.alerts:
                 heard.append((now, due.repeated))
             groups.settle(due, now, told=True)
-    # Of a it was repeated at 20: the next one is due when 20 more are over, at a look.
-    assert heard == [(42, True), (63, True)]
+    # Of a it was repeated at 21: the next one is due when 21 more are over, at a look.
+    assert heard == [(49, True), (77, True)]
 
 
 def test_what_comes_again_after_the_start_was_not_committed_and_is_told_again() -> None:
