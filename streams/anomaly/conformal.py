@@ -18,9 +18,9 @@ from streams.wire.compiling import inner, kernel
 __all__ = ["BINS", "SURPRISE_MAX", "Calibration"]
 
 BINS = 64
-_PER_OCTAVE = 4.0
-_FIRST = 40
-"""Bin of a series' first score above 0: 10 octaves have room below, 6 above."""
+_PER_OCTAVE = 6.0
+_FIRST = 36
+"""Bin of a series' first score above 0: 6 octaves have room below, 4 above."""
 _SHIFT = 8
 _TAIL = 0.05
 """Share of the scores that a tail is fitted to."""

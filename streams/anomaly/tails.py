@@ -70,7 +70,7 @@ def log_probability(histogram, edges, total, unit, place, value, share, shape, w
     shape, scale = fit_tail(histogram, edges, first, held, unit, shape, worth)
     shape = max(shape, least_shape)
     # A tail of equal scores has no scale of its own.
-    scale = max(scale, 0.5 * (edges[first + 1] - edges[first]))
+    scale = max(scale, 1e-3 * edges[first])
     far = max(value - edges[first], 0.0) / scale
     start = np.log((held + unit) / (total + unit))
     if abs(shape) < 1e-6:
