@@ -118,6 +118,10 @@ def _pauses_grow(config: Config) -> Iterator[Problem]:
         (f"export.backends.{name}.retry", b.retry.initial, b.retry.maximum, ".initial", ".maximum")
         for name, b in config.export.backends.items()
     ]
+    pairs += [
+        (f"notify.targets.{name}.retry", t.retry.initial, t.retry.maximum, ".initial", ".maximum")
+        for name, t in config.notify.targets.items()
+    ]
     for path, initial, maximum, first, last in pairs:
         if initial > maximum:
             yield _problem(

@@ -68,6 +68,17 @@ class Target(Settings):
     max_alerts: int = Field(default=20_000, ge=1, le=1_000_000)
     """Alerts in memory, firing ones above all; one more is a dead letter, and counted."""
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """URLs that it is told at; secrets."""
+        return ()
+
+    @model_validator(mode="after")
+    def _encrypted(self) -> Self:
+        if self.tls.enabled and any(url.startswith("http:") for url in self.addresses):
+            raise ValueError("says http:// (plain text) although tls.enabled is true")
+        return self
+
 
 class AlertmanagerTarget(Target):
     """Alertmanagers that form one cluster; they group, silence and repeat by themselves."""
@@ -85,6 +96,11 @@ class AlertmanagerTarget(Target):
     """`endsAt` of a firing alert lies so far ahead: it is over there if we fall silent."""
     batch_max: int = Field(default=256, ge=1, le=10_000)
     """Alerts in one request."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """URLs of the members."""
+        return self.urls
 
     @field_validator("urls")
     @classmethod
@@ -138,6 +154,11 @@ class WebhookTarget(GroupedTarget):
     headers: dict[str, SecretStr] = Field(default_factory=dict)
     """Headers sent with each request; values are secrets."""
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The URL."""
+        return (self.url.get_secret_value(),)
+
     @field_validator("url")
     @classmethod
     def _url(cls, url: SecretStr) -> SecretStr:
@@ -160,6 +181,11 @@ class SlackTarget(GroupedTarget):
     notification_max: int = Field(default=10, ge=1, le=50)
     """Alerts that one message lists; it says how many more there are."""
 
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The URL."""
+        return (self.url.get_secret_value(),)
+
     @field_validator("url")
     @classmethod
     def _url(cls, url: SecretStr) -> SecretStr:
@@ -178,6 +204,11 @@ class PagerDutyTarget(GroupedTarget):
     """Where events go."""
     group_wait: Duration = Field(default=10.0, ge=0, le=86_400)
     """A new group waits so long for more alerts of the same trouble."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The URL."""
+        return (self.url,)
 
     @field_validator("url")
     @classmethod

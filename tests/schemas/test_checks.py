@@ -48,6 +48,8 @@ def test_the_defaults_fit_together() -> None:
          "runtime.drain_timeout: 15s must be less than runtime.stop_timeout, 15s"),
         ("export: {backends: {b: {retry: {initial: 50s}}}}",
          "export.backends.b.retry.initial: 50s is more than export.backends.b.retry.maximum, 30s"),
+        ("notify: {targets: {t: {type: alertmanager, retry: {initial: 50s}}}}",
+         "notify.targets.t.retry.initial: 50s is more than notify.targets.t.retry.maximum, 30s"),
         ("export: {backends: {b: {signals: []}}}",
          "export.backends.b.signals: no signal would go to this backend"),
         ("export: {backends: {b: {tls: {enabled: true}}}}",

@@ -7,11 +7,12 @@ import heapq
 from collections.abc import Callable, Sequence
 
 from schemas.batches import Batch, Record
-from topologies.runtime.calls import Backoff, SinkCalls
+from topologies.control.view import LaneControl
+from topologies.runtime.calls import Backoff, LastingCalls, SinkCalls
 from topologies.runtime.deadletter import dead_letter
 from topologies.runtime.lane import Lane, LaneLimits
 from topologies.runtime.metrics import LaneCounts
-from topologies.runtime.stage import Sink
+from topologies.runtime.stage import LastingSink, Sink
 
 
 class FakeClock:
@@ -92,6 +93,7 @@ class Bench:
         merge_max_bytes: int = 1000,
         ahead_max: int = 10_000,
         limit_bytes: int = 10_000,
+        control: LaneControl | None = None,
     ) -> None:
         self.clock = FakeClock()
         self.kafka = FakeKafka()
@@ -105,13 +107,14 @@ class Bench:
             "clock": self.clock,
             "counts": self.counts,
         }
-        calls = SinkCalls(sink, **common)  # type: ignore[arg-type]
+        kind = LastingCalls if isinstance(sink, LastingSink) else SinkCalls
+        calls = kind(sink, **common)  # type: ignore[arg-type]
         self.lane = Lane(
             "t", 0, 1,
             calls=calls,
             limits=LaneLimits(max_inflight, merge_max_bytes, ahead_max),
             limit_bytes=limit_bytes,
-            port=self, counts=self.counts,
+            port=self, counts=self.counts, control=control,
         )  # fmt: skip
         self.lane.start()
 
