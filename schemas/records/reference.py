@@ -12,11 +12,12 @@ from .binary import LAYOUT, Table
 from .control import Control
 from .deadletter import DeadLetter
 from .sampling import BINARY as SAMPLING
+from .silences import Silences
 from .windows import BINARY as WINDOWS
 
 __all__ = ["RECORDS", "json_schemas", "to_markdown"]
 
-RECORDS: tuple[type[VersionedRecord], ...] = (AlertEvent, Control, Audit, DeadLetter)
+RECORDS: tuple[type[VersionedRecord], ...] = (AlertEvent, Control, Audit, DeadLetter, Silences)
 
 
 def json_schemas() -> dict[str, Any]:
@@ -27,7 +28,7 @@ def json_schemas() -> dict[str, Any]:
 def _schema(record: type[VersionedRecord]) -> dict[str, Any]:
     schema = record.model_json_schema()
     # The models have a default, so that nobody writes it by hand; readers demand it (base.py).
-    schema["required"] = ["schema_version", *schema["required"]]
+    schema["required"] = ["schema_version", *schema.get("required", ())]
     return schema
 
 
@@ -40,7 +41,8 @@ def to_markdown() -> str:
         "",
         "What lies on our topics is OTLP, except for these. `Control` and `Audit` are JSON objects",
         "in UTF-8, one a message; so is `AlertEvent`, with headers of CloudEvents 1.0 in binary",
-        "mode; `DeadLetter` is what a dead letter's headers say. `Verdicts`",
+        "mode; `DeadLetter` is what a dead letter's headers say, `Silences` what the value of",
+        "`alerts.silences` is, a text within a `Control`. `Verdicts`",
         "and `WorkOrder`, on `sampling.decisions`, and `Partials`, on `windows.partials`, are",
         "columns behind a header in JSON. Readers",
         "ignore fields that they do not know. New optional fields leave `schema_version` as it is;",
