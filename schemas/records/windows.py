@@ -63,8 +63,7 @@ GROUPS: Table = (
 """Things that are aggregated. The descriptor is a JSON object: `tenant`, `service`, `metric`,
 `unit`, `kind` (spans, logs, gauge, sum, up_down_sum, up_down_sum_delta, histogram,
 exponential_histogram, summary), `attributes` (an object of typed values, in order of keys). Values
-of more than 1000 bytes are cut and end with a hash. A record without groups has none of these
-columns."""
+of more than 1000 bytes are cut and end with a hash. Columns of tables without rows are left out."""
 
 _DISTRIBUTION: Table = (
     Column("count", "u8", "items; of a histogram the values that it counts"),

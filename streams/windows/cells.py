@@ -227,6 +227,14 @@ def limits_of(c, bounds, start, stop):
 
 
 @inner
+def reach(c, time_ms):
+    """Note an event time: progress goes as far, but not beyond the message's time."""
+    seen = min(time_ms, load_i64(c, STAMP))
+    if seen > load_i64(c, PROGRESS) and time_ms <= load_i64(c, AHEAD_LIMIT):
+        store_i64(c, PROGRESS, seen)
+
+
+@inner
 def usable_time(c, nanos):
     """Event time in milliseconds, or -1: it has none or it is too far ahead, and was counted."""
     if nanos == _NONE:
@@ -236,7 +244,5 @@ def usable_time(c, nanos):
     if time_ms > load_i64(c, AHEAD_LIMIT):
         add_to(c, AHEAD, 1)
         return np.int64(-1)
-    seen = min(time_ms, load_i64(c, STAMP))
-    if seen > load_i64(c, PROGRESS):
-        store_i64(c, PROGRESS, seen)
+    reach(c, time_ms)
     return time_ms

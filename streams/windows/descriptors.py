@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
 from schemas.config.windows import (
     SEVERITIES,
     SPAN_KINDS,
@@ -86,6 +89,7 @@ class Message:
         self._scan = scan
         self._values = values
         self._services: Values | None = None
+        self._units: NDArray[np.int32] | None = None
 
     def service(self, item: int) -> str:
         """Its service.name; '' if it has none."""
@@ -102,8 +106,9 @@ class Message:
         """Unit of its metric."""
         if not isinstance(self._scan, wire.PointScan):
             return ""
-        units = wire.metric_units(self._data, self._scan)
-        start, stop = units[int(self._scan.metric[item])].tolist()
+        if self._units is None:
+            self._units = wire.metric_units(self._data, self._scan)
+        start, stop = self._units[int(self._scan.metric[item])].tolist()
         return self._data[start:stop].decode()
 
     def field(self, key: str, item: int) -> str:

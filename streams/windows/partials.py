@@ -31,7 +31,8 @@ from schemas.signals import Signal
 from streams import wire
 from streams.windows import cells as t
 from streams.windows.descriptors import Descriptors, Message
-from streams.windows.gathering import gather_logs, gather_points, gather_spans
+from streams.windows.gathering import gather_logs, gather_spans
+from streams.windows.gathering_points import gather_points
 from streams.windows.grouping import RULE_SIGNALS, Grouping, exact
 from streams.windows.partial_counts import PartialCounts
 from streams.windows.parting import empty_part, parts_of

@@ -48,6 +48,9 @@ class _Buckets:
 
     def of(self, rows: NDArray[np.int64]) -> _Buckets:
         """Those of some rows, in their order."""
+        if not len(rows):
+            none = self.stops[:0]
+            return _Buckets(none, none, none, self.count[:0])
         sizes = self.sizes()[rows]
         stops = np.cumsum(sizes)
         at = _ranges(self.stops[rows] - sizes, sizes)
@@ -148,7 +151,6 @@ def _partial(
     limits, cell_bounds, point_bounds = _renumbered(cells[:, t.C_BOUNDS], points[:, t.P_BOUNDS])
     if len(limits) and limits[0] < 0:  # no bounds at all stay -1
         limits, cell_bounds, point_bounds = limits[1:], cell_bounds - 1, point_bounds - 1
-    sizes = np.diff(tables.limits, prepend=0)[limits]
     held = [texts[row] for row in groups.tolist()]
     rows = tables.groups[groups]
     return Partial(
@@ -165,10 +167,20 @@ def _partial(
             np.concatenate((cell_buckets.negative, point_buckets.negative)).astype(np.uint8),
             np.concatenate((cell_buckets.count, point_buckets.count)),
         ),
-        np.cumsum(sizes).astype(_I4),
-        tables.bounds[_ranges(tables.limits[limits] - sizes, sizes)],
+        *_limits(tables, limits),
         b"".join(held),
     )
+
+
+def _limits(
+    tables: Tables, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Stops and bounds of some rows of bounds."""
+    if not len(rows):
+        return np.zeros(0, _I4), tables.bounds[:0]
+    sizes = np.diff(tables.limits, prepend=0)[rows]
+    bounds = tables.bounds[_ranges(tables.limits[rows] - sizes, sizes)]
+    return np.cumsum(sizes).astype(np.int32), bounds
 
 
 def _renumbered(

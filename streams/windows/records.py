@@ -109,20 +109,25 @@ class Partial:
 
 
 _TABLES = ((Groups, GROUPS), (Cells, CELLS), (CumulativePoints, CUMULATIVE), (Buckets, BUCKETS))
+_COLUMNS = tuple(
+    tuple(zip((field.name for field in fields(kind)), (c.name for c in table), strict=True))
+    for kind, table in _TABLES
+)
+"""Of each table the fields, and the columns that they become."""
 
 
 def encode(partial: Partial) -> bytes:
-    """The record's value."""
-    if not len(partial.groups.hash):
-        return pack(partial.header, {})
+    """The record's value. Tables without rows are left out."""
     columns: dict[str, NDArray[Any]] = {}
     parts = (partial.groups, partial.cells, partial.points, partial.buckets)
-    for part, (kind, table) in zip(parts, _TABLES, strict=True):
-        for column, field in zip(table, fields(kind), strict=True):
-            columns[column.name] = getattr(part, field.name)
-    columns[BOUNDS[0][0].name] = partial.bounds_stop
-    columns[BOUNDS[1][0].name] = partial.bound
-    columns[KEY_TEXT[0].name] = np.frombuffer(partial.key_text, np.uint8)
+    for part, names in zip(parts, _COLUMNS, strict=True):
+        if len(getattr(part, names[0][0])):
+            columns |= {column: getattr(part, name) for name, column in names}
+    if len(partial.bounds_stop):
+        columns[BOUNDS[0][0].name] = partial.bounds_stop
+        columns[BOUNDS[1][0].name] = partial.bound
+    if partial.key_text:
+        columns[KEY_TEXT[0].name] = np.frombuffer(partial.key_text, np.uint8)
     return pack(partial.header, columns)
 
 
@@ -136,9 +141,7 @@ def decode(value: bytes) -> Partial:
     if kind != "partials":
         raise MalformedRecord(f"a record of kind {kind[:40]!r} among partials")
     header = PartialsHeader.decode(text)
-    columns = unpack(value, text, header.columns)
-    if not columns:
-        columns = _NOTHING
+    columns = _NOTHING | unpack(value, text, header.columns)
     tables = [kind(*read_table(columns, table)) for kind, table in _TABLES]
     stops, bound = (read_table(columns, table)[0] for table in BOUNDS)
     texts = read_table(columns, KEY_TEXT)[0].tobytes()
@@ -153,6 +156,7 @@ _NOTHING = {
     for table in (GROUPS, CELLS, CUMULATIVE, BUCKETS, *BOUNDS, KEY_TEXT)
     for column in table
 }
+"""What a record has of tables that were left out."""
 
 
 def _fault(partial: Partial) -> str | None:
