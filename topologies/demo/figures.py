@@ -11,9 +11,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from schemas.errors import BackendUnavailable
 
-__all__ = ["Figures", "PolicyRate", "Rates", "Target", "ask", "figures", "rates"]
+__all__ = ["Figures", "PolicyRate", "Rates", "Target", "ask", "figures", "late_items", "rates"]
 
 _PREFIX = "otlp_streams_sampling_"
+_LATE = "otlp_streams_windows_late_items_total"
 _TIMEOUT_S = 5.0
 
 
@@ -64,12 +65,34 @@ class Rates(NamedTuple):
     """Traces kept a second."""
 
 
+async def late_items(session: aiohttp.ClientSession, url: str, rule: str, length_ms: int) -> int:
+    """Items that came when their window was over, of all workers. Raises BackendUnavailable."""
+    wanted = {"rule": rule, "length": f"{length_ms / 1000:g}"}
+    text, late = await _text(session, url), 0.0
+    try:
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == _LATE and wanted.items() <= sample.labels.items():
+                    late += sample.value
+    except ValueError as error:
+        raise BackendUnavailable(f"{url}/metrics: {error}") from None
+    return round(late)
+
+
 async def ask(session: aiohttp.ClientSession, url: str) -> Figures:
     """Ask a supervisor. Raises BackendUnavailable."""
+    text = await _text(session, url)
+    try:
+        return figures(text, time.monotonic())
+    except ValueError as error:
+        raise BackendUnavailable(f"{url}/metrics: {error}") from None
+
+
+async def _text(session: aiohttp.ClientSession, url: str) -> str:
     try:
         timeout = aiohttp.ClientTimeout(_TIMEOUT_S)
         async with session.get(f"{url}/metrics", timeout=timeout) as answer:
-            return figures(await answer.text(), time.monotonic())
+            return await answer.text()
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         raise BackendUnavailable(f"{url}/metrics: {error or 'timeout'}") from None
 

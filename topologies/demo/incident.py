@@ -40,10 +40,6 @@ class Period(NamedTuple):
         """Whether it is there at a time since the first request."""
         return passed_s >= self.start_s and self._place(passed_s) < self.stop_s - self.start_s
 
-    def over(self, passed_s: float, for_s: float) -> bool:
-        """Whether it has begun so long ago, the first time."""
-        return passed_s >= self.start_s + for_s
-
     def _place(self, passed_s: float) -> float:
         return (passed_s - self.start_s) % max(EVERY_S, 2 * (self.stop_s - self.start_s))
 
@@ -64,11 +60,25 @@ class Incident:
         self._other = {id(frame): _with(period.injection, frame, rng) for frame in frames}
         self._frames = frames  # lest another object gets the id of one of them
         self._began_s: float | None = None
+        self._stopped_s: float | None = None
+
+    @property
+    def began_s(self) -> float | None:
+        """When it was there for the first time, monotonic seconds; None: not yet."""
+        if self.passed_s < self.period.start_s or self._began_s is None:
+            return None
+        return self._began_s + self.period.start_s
 
     @property
     def passed_s(self) -> float:
-        """Seconds since the first request; 0 before it."""
-        return 0.0 if self._began_s is None else time.monotonic() - self._began_s
+        """Seconds from the first request to now, or to :meth:`stop`; 0 before it."""
+        if self._began_s is None:
+            return 0.0
+        return (self._stopped_s or time.monotonic()) - self._began_s
+
+    def stop(self) -> None:
+        """Nothing is sent from now on."""
+        self._stopped_s = time.monotonic()
 
     def choose(self, frame: Frame) -> Frame | None:
         """The version of a request that is sent now; None if nothing is left of it."""

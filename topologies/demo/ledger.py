@@ -62,6 +62,8 @@ class Ledger:
         self.counts = {signal: Counts() for signal in Signal}
         self.sampled = SampledTraces(settled_max) if sampled else None
         """None: every span that is sent is to arrive."""
+        self.aggregated = 0
+        """Points of windows that arrived: nobody sent them."""
         self._forgotten = 0
         self._settled_max = settled_max
         self._arrival = asyncio.Event()

@@ -13,16 +13,42 @@ from schemas.config import Config, split_endpoint
 from topologies.boot import boot, read_config
 from topologies.localkafka.probe import free_ports, is_free
 
-__all__ = ["PARTITIONS", "SAMPLING", "Plan", "plan"]
+__all__ = ["ALERTS", "PARTITIONS", "SAMPLING", "WINDOWS", "Plan", "plan"]
 
 _HOST = "127.0.0.1"
 _PORT_NAMES = ("kafka", "grpc", "http", "admin", "backend")
 
 PARTITIONS = 2
 """Where the user does not say how many: a small budget divides over few."""
+WINDOWS: Mapping[str, Any] = {
+    "enabled": True,
+    "allowed_lateness": "5s",
+    "idle_after": "2s",
+    "rules": [
+        {"name": "services", "signal": "spans", "lengths": ["5s", "10s", "1m"], "export": False},
+        {
+            "name": "operations", "signal": "spans", "by": ["span.name", "status.code"],
+            "lengths": ["10s", "1m"],
+        },
+        {"name": "logs", "signal": "logs", "by": ["severity"], "lengths": ["10s", "1m"]},
+    ],
+}  # fmt: skip
+"""Where the user says nothing about windows: short ones, so that there is something to see."""
+ALERTS: Mapping[str, Any] = {
+    "enabled": True,
+    "rules": [
+        {
+            "name": "ManyErrors", "severity": "critical", "min_count": 20,
+            "on": {"window": "services", "length": "5s", "statistic": "error_ratio"},
+            "threshold": {"op": ">", "value": "20%"},
+            "summary": "{{ value | percent }} of {{ service }} fail",
+        },
+    ],
+}  # fmt: skip
+"""Where the user says nothing about alerts: one that needs no history, beside the built-in ones."""
 SAMPLING: Mapping[str, Any] = {
     "enabled": True,
-    "decision_wait": "3s",
+    "decision_wait": "6s",
     "policies": [
         {"name": "errors", "match": {"status": "error"}, "always": True, "exempt": True},
         {"name": "slow", "match": {"latency": {"min": "2s"}}, "always": True, "exempt": True},
@@ -81,6 +107,9 @@ def plan(file: Path | None, directory: Path, *, any_ports: bool = False) -> Plan
     }
     merged["export"] = {"backends": {"demo": _backend(ports)}}
     merged.setdefault("sampling", SAMPLING)
+    if "windows" not in merged:
+        merged["windows"] = WINDOWS
+        merged.setdefault("alerts", ALERTS)
     merged["topics"].setdefault("partitions", PARTITIONS)
     written = directory / "otlp-streams.yaml"
     written.write_text(json.dumps(merged, indent=2, default=str))  # JSON is YAML

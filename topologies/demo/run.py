@@ -19,23 +19,28 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from schemas.errors import OtlpStreamsError
+from schemas.signals import Signal
 from schemas.topics import topic_specs
 from streams.edges.platform import configure_logs
 from topologies.kafka import create_topics
 from topologies.localkafka import LocalKafka
 
+from .alarms import Alarms
 from .backend import backend
-from .incident import INCIDENT
+from .following import following
+from .incident import INCIDENT, Incident
 from .ledger import Ledger
 from .plan import Plan, plan
+from .seen import Seen
+from .services import RULE, Services
 from .show import Show
 from .stages import Stages
 from .summary import mistaken, problems, summarise
 from .traffic import CLIENTS, FAULTS, Source, Traffic, loading
-from .verdicts import following
+from .verdicts import decided_by
 
 __all__ = ["DRAIN_S", "Settings", "run"]
 
@@ -91,6 +96,10 @@ class _Demo:
         self._restarts: dict[str, int] = {}
         self._retries = 0
         self._mistaken = 0
+        self._services: Services | None = None
+        self._alarms: Alarms | None = None
+        self._late = 0
+        self._incident: Incident | None = None
 
     def stop(self) -> None:
         """End in order; the second call ends at once what still runs."""
@@ -116,6 +125,12 @@ class _Demo:
                 raise
             may_repeat = bool(self._retries or self._restarts)
             self._problems += problems(ledger, may_repeat=may_repeat, mistaken=self._mistaken)
+            seen = Seen.of(
+                self._services, self._late, ledger.aggregated, self._alarms, self._incident
+            )
+            self._problems += seen.problems(
+                planned.config, ledger.counts[Signal.TRACES].acknowledged, may_repeat=may_repeat
+            )
             if self._problems:
                 self._tail(log)
         summarise(
@@ -129,6 +144,7 @@ class _Demo:
                 "mistaken": self._mistaken,
                 "problems": self._problems,
             },
+            seen,
             as_json=self._settings.as_json,
         )
         return not self._problems
@@ -144,15 +160,33 @@ class _Demo:
                 await stack.enter_async_context(backend(planned.backend, ledger))
                 self._show.phase(f"backend takes OTLP/HTTP on {planned.backend}")
                 if ledger.sampled:
-                    await stack.enter_async_context(following(planned.config, ledger.decided))
+                    await stack.enter_async_context(decided_by(planned.config, ledger.decided))
+                await self._follow_windows(planned, stack)
                 stages = await stack.enter_async_context(self._stages(planned, output))
                 await self._ready(planned, stages)
-                played, incident = await loaded
+                played, self._incident = await loaded
                 traffic = Traffic(
-                    planned.grpc, played, source, ledger, truth=truth, incident=incident
+                    planned.grpc, played, source, ledger, truth=truth, incident=self._incident
                 )
                 await self._flow(planned, stages, traffic, ledger)
                 self._show.phase("ending the stages, the backend and Kafka")
+
+    async def _follow_windows(self, planned: Plan, stack: contextlib.AsyncExitStack) -> None:
+        config, names = planned.config, planned.config.topics.names
+        self._services = Services.of(config)
+        taken: dict[str, Callable[[Any], None]] = {}
+        topics = {}
+        if self._services:
+            taken[names.windows] = self._services.taken
+            topics[names.windows] = config.topics.partitions
+        if config.alerts.enabled:
+            self._alarms = Alarms(self._show.phase)
+            taken[names.alerts] = self._alarms.taken
+            topics[names.alerts] = 1
+        if topics:
+            await stack.enter_async_context(
+                following(config, topics, lambda record: taken[record.topic](record))
+            )
 
     async def _said(self, text: str) -> None:
         self._show.phase(text)
@@ -204,7 +238,7 @@ class _Demo:
         self._show.phase(f"             otlp-streams top --url {planned.admin}")
         self._show.phase("telemetry flows" + ("" if self._settings.seconds else "; Ctrl-C ends it"))
         crowd = traffic.crowd
-        watching = self._show.watching(planned, ledger, crowd.tally)
+        watching = self._show.watching(planned, ledger, crowd.tally, self._services, self._alarms)
         async with traffic.connected(), watching:
             replaying = asyncio.create_task(crowd.run(drain_s=DRAIN_S))
             stopping = asyncio.create_task(self._stopping.wait())
@@ -215,6 +249,8 @@ class _Demo:
             )
             stopping.cancel()
             crowd.stop()
+            if traffic.incident is not None:
+                traffic.incident.stop()
             with contextlib.suppress(_Stopped):
                 await _unless(self._impatient, replaying)
             self._retries = traffic.retries
@@ -227,6 +263,7 @@ class _Demo:
                 for reason, items in crowd.tally.errors.most_common()
             ]
             await self._drained(planned, ledger)
+            await self._counted(planned, stages, ledger)
         self._restarts = await stages.restarts()
         if ledger.undecided:
             self._mistaken = mistaken(ledger, await stages.late_dropped())
@@ -244,6 +281,21 @@ class _Demo:
                 async with asyncio.timeout(wait_s):
                     await _unless(self._impatient, ledger.nothing_missing())
             say("")
+
+    async def _counted(self, planned: Plan, stages: Stages, ledger: Ledger) -> None:
+        """Wait until every span is in a window of its service, and say if one is not."""
+        if (services := self._services) is None or self._impatient.is_set():
+            return
+        windows = planned.config.windows
+        spans = ledger.counts[Signal.TRACES].acknowledged
+        last_s = services.length_ms / 1000 + windows.allowed_lateness + windows.idle_after
+        self._late = await stages.late_spans(RULE, services.length_ms)
+        if services.calls + self._late < spans:
+            self._show.phase(f"the last windows close, {last_s:g} s after the last span")
+            with contextlib.suppress(TimeoutError, _Stopped):
+                async with asyncio.timeout(last_s + DRAIN_S):
+                    await _unless(self._impatient, services.reaches(lambda: spans - self._late))
+            self._late = await stages.late_spans(RULE, services.length_ms)
 
     def _tail(self, log: Path) -> None:
         with contextlib.suppress(OSError):

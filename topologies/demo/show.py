@@ -19,10 +19,12 @@ from schemas.signals import Signal
 from topologies.replay import Tally
 from topologies.top import Row, rows, scrape, table
 
+from .alarms import Alarms
 from .figures import ask
 from .ledger import Ledger
 from .panel import SamplingPanel, line
 from .plan import Plan
+from .services import Services
 
 __all__ = ["Show"]
 
@@ -57,17 +59,31 @@ class Show:
             self._console.print(each, markup=False, soft_wrap=True)
 
     @contextlib.asynccontextmanager
-    async def watching(self, planned: Plan, ledger: Ledger, tally: Tally) -> AsyncIterator[None]:
+    async def watching(
+        self,
+        planned: Plan,
+        ledger: Ledger,
+        tally: Tally,
+        services: Services | None,
+        alarms: Alarms | None,
+    ) -> AsyncIterator[None]:
         """Show how it goes while the block runs."""
         watch = self._live if self.is_live else self._plain
-        task = asyncio.create_task(watch(planned, ledger, tally))
+        task = asyncio.create_task(watch(planned, ledger, tally, services, alarms))
         try:
             yield
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _plain(self, planned: Plan, ledger: Ledger, tally: Tally) -> None:
+    async def _plain(
+        self,
+        planned: Plan,
+        ledger: Ledger,
+        tally: Tally,
+        services: Services | None,
+        _alarms: Alarms | None,
+    ) -> None:
         before = _exported(ledger)
         panel, order = _panel(planned)
         async with aiohttp.ClientSession() as session:
@@ -86,8 +102,17 @@ class Show:
                 before = now
                 if panel and (rates := panel.rates()):
                     self.phase(line(rates, order))
+                if services:
+                    self.phase(services.line())
 
-    async def _live(self, planned: Plan, ledger: Ledger, tally: Tally) -> None:
+    async def _live(
+        self,
+        planned: Plan,
+        ledger: Ledger,
+        tally: Tally,
+        services: Services | None,
+        alarms: Alarms | None,
+    ) -> None:
         counted = _Counted(ledger)
         panel, _ = _panel(planned)
         way = _WAYS[panel is not None]
@@ -105,7 +130,8 @@ class Show:
                     await _look(session, planned, panel)
                     head = Text(f"{way}   (lap {tally.laps}, Ctrl-C ends it)", style="bold")
                     parts: list[Any] = [Text(""), head, Text(""), counted.table(), Text("")]
-                    parts += [panel, Text("")] if panel else []
+                    for part in (panel, services, alarms):
+                        parts += [part, Text("")] if part else []
                     live.update(Group(*parts, processes), refresh=True)
                     await asyncio.sleep(_LIVE_S)
 

@@ -15,7 +15,7 @@ from schemas.errors import BackendUnavailable, OtlpStreamsError
 from topologies.supervisor import Instance, Supervisor, instances
 from topologies.top import rows, scrape
 
-from .figures import ask
+from .figures import ask, late_items
 from .plan import Plan
 
 __all__ = ["READY_S", "Stages"]
@@ -78,6 +78,14 @@ class Stages:
                 return (await ask(session, self._url)).late_dropped
         except BackendUnavailable:
             return 0.0
+
+    async def late_spans(self, rule: str, length_ms: int) -> int:
+        """Spans that came when their window of a rule was over; 0 if nobody answers."""
+        try:
+            async with aiohttp.ClientSession() as session:
+                return await late_items(session, self._url, rule, length_ms)
+        except BackendUnavailable:
+            return 0
 
 
 def _command(instance: Instance, file: Path) -> list[str]:

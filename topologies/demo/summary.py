@@ -15,6 +15,7 @@ from schemas.signals import Signal
 
 from .ledger import Counts, Ledger
 from .sampled import REPEATED, UNDECIDED, SampledTraces
+from .seen import Seen
 
 __all__ = ["mistaken", "problems", "summarise"]
 
@@ -60,7 +61,7 @@ def problems(ledger: Ledger, *, may_repeat: bool, mistaken: int = 0) -> list[str
     return found
 
 
-def summarise(ledger: Ledger, result: dict[str, Any], *, as_json: bool) -> None:
+def summarise(ledger: Ledger, result: dict[str, Any], seen: Seen, *, as_json: bool) -> None:
     """Print it: counts by signal as sets of identities, traces by verdict, and the conclusion.
 
     ``result``: ``agree``, ``restarts``, ``problems``, ``mistaken``, and what else is to be in
@@ -72,6 +73,7 @@ def summarise(ledger: Ledger, result: dict[str, Any], *, as_json: bool) -> None:
         }
         if ledger.sampled:
             result["sampling"] = _as_dict(ledger.sampled)
+        result |= seen.as_dict()
         print(json.dumps(result))
         return
     console = Console(highlight=False)
@@ -81,6 +83,8 @@ def summarise(ledger: Ledger, result: dict[str, Any], *, as_json: bool) -> None:
         console.print(_policies(ledger.sampled))
         for text in _sentences(ledger.sampled, ledger.counts[Signal.TRACES], result["mistaken"]):
             console.print(text, markup=False, soft_wrap=True)
+    for text in seen.sentences():
+        console.print(text, markup=False, soft_wrap=True)
     if result["agree"]:
         console.print(_agreement(ledger), soft_wrap=True)
     for name, times in result["restarts"].items():

@@ -18,12 +18,13 @@ from streams.edges.exporters import Exported
 from streams.recording.inject import parse
 from streams.recording.laps import Lap
 from topologies.demo_data import FILES
-from topologies.replay import Pace, Recording, Replayer, Tally, load
+from topologies.replay import Frame, Pace, Recording, Replayer, Tally, load
 from topologies.replay.session import Client, truth_writer
 
 from .crowd import Crowd
 from .incident import Incident, period
 from .ledger import Ledger
+from .marking import Marking, endings
 
 __all__ = [
     "CLIENTS", "FAULTS", "FAULT_KINDS", "Source", "Traffic", "clients_for", "loading", "recorded",
@@ -40,8 +41,9 @@ FAULTS = (
 FAULT_KINDS = ("errors", "latency")
 """Faults that make a trace worth keeping."""
 
-_JOIN_MAX_BYTES = 8 << 10
-"""Requests of the recording are small; a client that batches for a second sends this much."""
+_JOIN_MAX_BYTES, _JOIN_MAX_S = 8 << 10, 1.0
+"""Requests of the recording are small; clients batch them for a second, as SDKs do."""
+_PACE = Pace(1.0)
 _CONCURRENCY = 4
 """Requests of one client under way."""
 
@@ -67,7 +69,13 @@ def clients_for(rate: float) -> int:
 def recorded(source: Source) -> Recording:
     """The recording with its faults; takes two seconds. Raises ConfigurationError."""
     rng = np.random.default_rng(source.seed)
-    loaded = load(FILES, injections=source.injections, batch_max_bytes=_JOIN_MAX_BYTES, rng=rng)
+    loaded = load(
+        FILES,
+        injections=source.injections,
+        batch_max_bytes=_JOIN_MAX_BYTES,
+        batch_max_s=_JOIN_MAX_S,
+        rng=rng,
+    )
     # Metrics begin a while before the traces: without them a lap has no quiet begin.
     frames = loaded.frames[[f.signal for f in loaded.frames].index(Signal.TRACES) :]
     items: Counter[Signal] = Counter()
@@ -138,26 +146,41 @@ class Traffic:
             )
         )
         self._source = source
+        self._endings = endings(recording, _PACE, FAULT_KINDS)
         self.incident = incident
         self.crowd = Crowd(self._replayer, source.clients)
 
     def _replayer(self, number: int, phase: float, tally: Tally) -> Replayer:
-        pace, incident = Pace(1.0), self.incident
+        phase_s = phase * _PACE.lap_s(self._recording)
+        marking = None
+        if self._ledger.sampled is not None:
+            marking = Marking(self._endings, self._ledger.sampled.mark, phase_s)
+
+        def begins(lap_number: int, lap: Lap) -> None:
+            self._write_truth(lap_number, lap)
+            if marking is not None:
+                marking.lap(lap)
+
+        def choose(frame: Frame) -> Frame | None:
+            if marking is not None:
+                marking.due(frame)
+            return frame if self.incident is None else self.incident.choose(frame)
+
         return Replayer(
             self._recording,
             self._client.delivery,
-            pace,
+            _PACE,
             laps=None,
             now=True,
             fresh_ids=True,
-            phase_s=phase * pace.lap_s(self._recording),
+            phase_s=phase_s,
             concurrency=_CONCURRENCY,
             tally=tally,
             rng=np.random.default_rng([self._source.seed, 1, number]),
             on_sent=self._ledger.sent,
             on_acknowledged=self._acknowledged,
-            on_lap=self.lap,
-            **({} if incident is None else {"choose": incident.choose}),
+            on_lap=begins,
+            choose=choose,
         )
 
     @property
@@ -170,15 +193,6 @@ class Traffic:
         """The client is connected while the block runs."""
         async with self._client.running():
             yield
-
-    def lap(self, number: int, lap: Lap) -> None:
-        """A lap begins: write down what is true of it, and mark its faulty traces."""
-        self._write_truth(number, lap)
-        if self._ledger.sampled is not None:
-            for truth in self._recording.truths:
-                if truth.injection.kind in FAULT_KINDS:
-                    ids = (lap.trace_id(trace_id) for trace_id in truth.trace_ids)
-                    self._ledger.sampled.mark(truth.injection.kind, ids)
 
     def _acknowledged(self, kind: Signal, data: bytes, exported: Exported) -> None:
         if not exported.rejected:  # which ones were rejected is not said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -51,6 +52,7 @@ def load(
     signal: Signal | None = None,
     injections: Sequence[str] = (),
     batch_max_bytes: int = 0,
+    batch_max_s: float = math.inf,
     rng: np.random.Generator,
 ) -> Recording:
     """Read files, put faults in, and prepare each request for many laps.
@@ -60,6 +62,7 @@ def load(
         signal: what frames hold whose file name does not say it.
         injections: see :mod:`streams.recording.inject`; relative to the earliest item.
         batch_max_bytes: consecutive requests of a signal are joined up to this size; 0: never.
+        batch_max_s: and only as long as the first of them has not waited longer, in its own time.
         rng: decides what an injection hits.
 
     Raises:
@@ -85,7 +88,7 @@ def load(
     prepared = [Frame(*request, find(*request)) for request in requests]
     prepared.sort(key=lambda frame: frame.layout.latest_ns)
     if batch_max_bytes:
-        prepared = _join(prepared, batch_max_bytes)
+        prepared = _join(prepared, batch_max_bytes, batch_max_s)
     times = [frame.layout.latest_ns for frame in prepared if frame.layout.latest_ns]
     items: Counter[Signal] = Counter()
     for frame in prepared:
@@ -110,10 +113,11 @@ def _read(path: Path, signal: Signal | None) -> Iterator[Request]:
         raise ConfigurationError(f"{path}: say what it holds with --signal") from None
 
 
-def _join(prepared: Sequence[Frame], size_max_bytes: int) -> list[Frame]:
+def _join(prepared: Sequence[Frame], size_max_bytes: int, waits_max_s: float) -> list[Frame]:
     """Requests joined: messages concatenated are messages merged (Protocol Buffers encoding)."""
     joined: list[Frame] = []
     pending: dict[Signal, list[bytes]] = {}
+    began_ns: dict[Signal, int] = {}
 
     def close(signal: Signal) -> None:
         data = b"".join(pending.pop(signal))
@@ -121,8 +125,14 @@ def _join(prepared: Sequence[Frame], size_max_bytes: int) -> list[Frame]:
 
     for frame in prepared:
         parts = pending.get(frame.signal, [])
-        if parts and sum(map(len, parts)) + len(frame.data) > size_max_bytes:
+        now_ns = frame.layout.latest_ns
+        if parts and (
+            sum(map(len, parts)) + len(frame.data) > size_max_bytes
+            or now_ns - began_ns[frame.signal] > waits_max_s * 1e9
+        ):
             close(frame.signal)
+        if frame.signal not in pending:
+            began_ns[frame.signal] = now_ns
         pending.setdefault(frame.signal, []).append(frame.data)
     for signal in tuple(pending):
         close(signal)

@@ -56,7 +56,10 @@ def alive(processes) -> list[psutil.Process]:
 
 async def test_it_ends_by_itself_and_all_figures_agree(tmp_path):
     truth = tmp_path / "truth.jsonl"
-    async with demo("--seconds", "5", "--json", "--truth", str(truth)) as process:
+    async with demo(
+        "--seconds", "16", "--json", "--truth", str(truth),
+        "--incident", "errors:ts-order-service@2s+12s,rate=0.6,ancestors=true",
+    ) as process:  # fmt: skip
         lines = await said(process, "telemetry flows")
         started = family(process)
         out, err = await asyncio.wait_for(process.communicate(), 90)
@@ -81,11 +84,18 @@ async def test_it_ends_by_itself_and_all_figures_agree(tmp_path):
     )
     off = sampling["estimate"] - sampling["traces"]
     assert abs(off) < 6 * sampling["estimate_sigma"] + 5
+    windows = result["windows"]
+    assert windows["spans"] + windows["late"] == spans["acknowledged"]
+    assert windows["late"] < 0.5 * spans["acknowledged"]  # none, but where the machine is busy
+    assert windows["exported_points"] > 0
+    assert "ManyErrors" in result["incident"]["noticed_s"]
+    assert {"rule": "ManyErrors", "state": "firing"}.items() <= result["alerts"][0].items()
+    assert "ALERT firing: ManyErrors (critical)" in text
     kinds = [json.loads(line)["kind"] for line in truth.read_text().splitlines()]
     assert {"errors", "latency"} == set(kinds)
     assert "Kafka is ready" in text
     assert "of 15 traces/s" in text
-    assert len(started) >= 6  # Kafka and five stages
+    assert len(started) >= 8  # Kafka and seven stages
     assert alive(started) == []
 
 
@@ -139,7 +149,7 @@ async def test_a_second_signal_waits_for_nothing():
             process.send_signal(signal.SIGINT)
             await asyncio.sleep(0.3)
         _, err = await asyncio.wait_for(process.communicate(), 30)
-    assert len(stages) == 5
+    assert len(stages) == 7
     assert process.returncode == 1, err.decode()
     assert alive(started) == []
 

@@ -11,7 +11,9 @@ from topologies.demo.plan import PARTITIONS, plan
 def test_any_ports_are_all_free_and_different(tmp_path):
     planned = plan(None, tmp_path, any_ports=True)
     assert len(set(planned.ports.values())) == 5
-    assert planned.stages == ("ingest", "sample", "emit", "shape", "export:demo")
+    assert planned.stages == (
+        "ingest", "sample", "emit", "shape", "windows", "detect", "export:demo",
+    )  # fmt: skip
     assert planned.config.kafka.brokers == (f"127.0.0.1:{planned.ports['kafka']}",)
     assert planned.config.topics.replication_factor == 1
 
@@ -66,5 +68,5 @@ def test_it_samples_to_a_budget_unless_they_say_otherwise(tmp_path):
     theirs.write_text("topics: {partitions: 2}\nsampling: {enabled: false}\n")
     planned = plan(theirs, tmp_path, any_ports=True)
     assert not planned.config.sampling.enabled
-    assert planned.stages == ("ingest", "shape", "export:demo")
+    assert planned.stages == ("ingest", "shape", "windows", "detect", "export:demo")
     assert planned.config.topics.partitions == 2

@@ -5,9 +5,12 @@ import json
 from schemas.signals import Signal
 from topologies.demo.ledger import Ledger
 from topologies.demo.sampled import Verdict
+from topologies.demo.seen import Seen
 from topologies.demo.summary import mistaken, problems, summarise
 
 from .test_ledger import request_of
+
+NOTHING = Seen.of(None, 0, 0, None, None)
 
 
 def run_of(*, kept: bool) -> Ledger:
@@ -68,18 +71,18 @@ def test_the_summary_for_people_and_for_programs(capsys):
     ledger = run_of(kept=True)
     ledger.arrived(Signal.TRACES, request_of(1, 2))
     result = {"agree": True, "restarts": {}, "problems": [], "mistaken": 0}
-    summarise(ledger, dict(result), as_json=False)
+    summarise(ledger, dict(result), NOTHING, as_json=False)
     text = capsys.readouterr().out
     assert "1 traces sent, 1 kept with 2 spans, 0 dropped." in text
     assert "one would count 4 traces, give or take 3." in text
     assert "Every kept trace arrived complete and once" in text
-    summarise(ledger, dict(result), as_json=True)
+    summarise(ledger, dict(result), NOTHING, as_json=True)
     found = json.loads(capsys.readouterr().out)
     assert found["sampling"]["policies"] == {"budget": {"kept": 1, "dropped": 0}}
     assert found["sampling"]["missing"] == 0
     ledger.arrived(Signal.TRACES, request_of(2))
     said = problems(ledger, may_repeat=False)
-    summarise(ledger, {**result, "agree": False, "problems": said}, as_json=False)
+    summarise(ledger, {**result, "agree": False, "problems": said}, NOTHING, as_json=False)
     text = capsys.readouterr().out
     assert "exported more than once" in text
     assert "complete and once" not in text

@@ -1,6 +1,5 @@
 """What the demonstration sends, and what it says about that."""
 
-import json
 from collections import Counter
 
 import numpy as np
@@ -10,19 +9,17 @@ from schemas.errors import ConfigurationError
 from schemas.signals import Signal
 from streams.recording.laps import fresh
 from streams.recording.messages import parse, spans
-from streams.wire import json as wire_json
 from topologies.demo.incident import EVERY_S, INCIDENT, Incident, period
-from topologies.demo.ledger import Ledger
-from topologies.demo.sampled import Verdict
+from topologies.demo.marking import Marking, endings
 from topologies.demo.traffic import (
     FAULT_KINDS,
     FAULTS,
     Source,
-    Traffic,
     clients_for,
     loading,
     recorded,
 )  # fmt: skip
+from topologies.replay import Pace
 
 
 @pytest.fixture(scope="module")
@@ -74,29 +71,28 @@ def test_a_lap_begins_with_traces_and_its_counts_are_its_own(recording):
         assert recording.items[signal] == items > 0
 
 
-def request_with(trace_id):
-    message = wire_json.REQUESTS[Signal.TRACES]()
-    message.resource_spans.add().scope_spans.add().spans.add(trace_id=trace_id, span_id=b"1" * 8)
-    return message.SerializeToString()
-
-
-async def test_truth_is_written_and_marked_in_the_ids_of_the_lap(source, recording, tmp_path):
-    ledger = Ledger(1000, sampled=True)
-    file = tmp_path / "truth.jsonl"
-    lap = fresh(np.random.default_rng(5), 10**9)
-    with file.open("w") as truth:
-        Traffic("127.0.0.1:1", recording, source, ledger, truth=truth).lap(0, lap)
-    records = [json.loads(line) for line in file.read_text().splitlines()]
-    assert [record["kind"] for record in records] == [t.injection.kind for t in recording.truths]
-    (latency,) = (record for record in records if record["kind"] == "latency")
-    (truth,) = (t for t in recording.truths if t.injection.kind == "latency")
-    ids = {lap.trace_id(trace_id) for trace_id in truth.trace_ids}
-    assert set(map(bytes.fromhex, latency["trace_ids"])) == ids
-    assert ids
-    (trace_id, *_) = ids
-    ledger.sent(Signal.TRACES, request_with(trace_id))
-    ledger.decided(trace_id, Verdict(True, "slow", 1.0))
-    assert ledger.sampled.injected[("latency", True)] == 1
+def test_faulty_traces_are_marked_in_the_ids_of_the_lap_if_they_are_sent_whole(recording):
+    pace, marked = Pace(1.0), []
+    of = endings(recording, pace, FAULT_KINDS)
+    expected = {(t.injection.kind, i) for t in recording.truths for i in t.trace_ids}
+    ids = [e.trace_id for found in of.values() for e in found]
+    assert sorted(ids) == sorted({trace_id for _, trace_id in expected})
+    laps = [fresh(np.random.default_rng(n), 10**9) for n in range(2)]
+    phase_s = pace.lap_s(recording) / 2
+    marking = Marking(of, lambda kind, found: marked.extend((kind, i) for i in found), phase_s)
+    for lap in laps:
+        marking.lap(lap)
+        for _, frame in pace.schedule(recording):
+            marking.due(frame)
+    whole = {
+        (e.kind, laps[0].trace_id(e.trace_id))
+        for found in of.values()
+        for e in found
+        if e.first_s >= phase_s
+    }
+    everything = {(e.kind, laps[1].trace_id(e.trace_id)) for found in of.values() for e in found}
+    assert set(marked) == whole | everything
+    assert 0 < len(whole) < len(everything) == len(ids)
 
 
 async def test_what_cannot_be_is_said_before_anything_is_loaded(source, tmp_path):
@@ -115,8 +111,6 @@ def test_an_incident_comes_and_goes_and_comes_again():
     there = [second for second in range(180) if fault.covers(second)]
     second_time = 10 + round(EVERY_S)
     assert there == [*range(10, 25), *range(second_time, second_time + 15)]
-    assert fault.over(18, 8)
-    assert not fault.over(17, 8)
 
 
 def test_requests_of_an_incident_are_the_same_requests_with_the_fault(recording):

@@ -18,7 +18,7 @@ from streams.sampling.records import (
     WorkOrder,
 )
 from topologies.demo.sampled import Verdict
-from topologies.demo.verdicts import following, verdicts
+from topologies.demo.verdicts import decided_by, verdicts
 from topologies.kafka import create_producer
 
 
@@ -78,7 +78,7 @@ async def test_what_was_written_by_the_end_is_read(kafka, make_topic):
     try:
         await producer.send_and_wait(topic, record(0).encode(), partition=0)
         await producer.send_and_wait(topic, order().encode(), partition=1)
-        async with following(config, lambda trace_id, _: found.append(trace_id)):
+        async with decided_by(config, lambda trace_id, _: found.append(trace_id)):
             async with asyncio.timeout(20):
                 while len(found) < 4:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
@@ -87,7 +87,7 @@ async def test_what_was_written_by_the_end_is_read(kafka, make_topic):
                 await producer.send_and_wait(topic, value, partition=number % 2)
         assert sorted(found) == [(1 << 64 | n).to_bytes(16, "big") for n in range(40)]
         with pytest.raises(MalformedRecord):
-            async with following(config, lambda *_: None):
+            async with decided_by(config, lambda *_: None):
                 await producer.send_and_wait(topic, b"no record", partition=1)
     finally:
         await producer.stop()

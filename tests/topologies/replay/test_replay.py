@@ -77,6 +77,18 @@ async def test_laps_have_ids_of_their_own_and_follow_each_other(serve, recording
     assert len({one[:16] for _, one in spans}) == 3 * 98
 
 
+def test_requests_wait_for_each_other_for_a_bounded_time():
+    def spread_s(frame):
+        return (frame.layout.latest_ns - frame.layout.earliest_ns) / 1e9
+
+    rng = np.random.default_rng(1)
+    alone = load(FILES, rng=rng)
+    waiting = load(FILES, rng=rng, batch_max_bytes=100_000, batch_max_s=1.0)
+    assert len(waiting.frames) < len(alone.frames) / 2
+    assert waiting.items == alone.items
+    assert max(map(spread_s, waiting.frames)) <= max(map(spread_s, alone.frames)) + 1.0
+
+
 async def test_a_phase_leaves_out_the_begin_of_the_first_lap(serve, recording):
     pace, tally = Pace(1000.0), Tally()
     half = pace.lap_s(recording) / 2

@@ -1,0 +1,162 @@
+"""Are faults found: seeded faults in recorded traffic, the built-in alert rules, nothing else.
+
+    python -m tests.bench.faults DIRECTORY [--seeds 5] [--hours 4] [--rate 3]
+
+``DIRECTORY`` has ``traces.otlp.zst`` and ``logs.otlp.zst``. Each seed is a day of its own: first
+quiet traffic to learn from, then one fault after the other, of every kind, at services and sizes
+that the seed chooses. Three things are told: how many faults raised an alert of their service, how
+many seconds after their begin it could be read on ``alerts``, and how many alerts an hour there
+were when nothing was wrong. What is raised at other services while a fault is there is told apart:
+callers of what is slow are slow.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from schemas.config import Config
+from schemas.signals import Signal
+
+from .fault_pipeline import Pipeline, Raised
+from .fault_traffic import Fault, Pool, Traffic, schedule
+
+__all__ = ["Found", "judge", "run_seed"]
+
+BEGIN_S = 1_700_000_000
+GRACE_S = 180.0
+"""What is raised so long after a fault belongs to it: it has to go away again."""
+FAULT_S, PAUSE_S = 180.0, 420.0
+
+
+class Found(NamedTuple):
+    """One fault and what became of it."""
+
+    fault: Fault
+    delay_s: float | None
+    """From its begin to the alert of its service; None: there was none."""
+    rules: tuple[str, ...]
+    """Which rules fired for its service."""
+    elsewhere: int
+    """Services beside it for which something was raised meanwhile."""
+
+
+def judge(faults: Sequence[Fault], raised: Iterable[Raised]) -> tuple[list[Found], list[Raised]]:
+    """What became of each fault, and what was raised without any."""
+    during: dict[int, list[Raised]] = defaultdict(list)
+    false = []
+    for each in raised:
+        if each.event.state != "firing":
+            continue
+        place = next(
+            (i for i, f in enumerate(faults) if f.start_s <= each.at_s < f.stop_s + GRACE_S), None
+        )
+        if place is None:
+            false.append(each)
+        else:
+            during[place].append(each)
+    found = []
+    for i, fault in enumerate(faults):
+        ours = [r for r in during[i] if r.event.labels.get("service") == fault.service]
+        others = {r.event.labels.get("service") for r in during[i]} - {fault.service}
+        delay_s = min(
+            (r.at_s - fault.start_s for r in ours if r.at_s < fault.stop_s + 60), default=None
+        )
+        rules = tuple(sorted({r.event.labels["alertname"] for r in ours}))
+        found.append(Found(fault, delay_s, rules, len(others)))
+    return found, false
+
+
+def run_seed(
+    pool: Pool, config: Config, seed: int, *, hours: float, learn_hours: float, rate: float
+) -> tuple[list[Found], list[Raised], float]:
+    """One seed: faults, false alarms, and the hours in which there could be false ones."""
+    rng = np.random.default_rng(seed)
+    learn_s, length_s = round(learn_hours * 3600), round(hours * 3600)
+    faults = schedule(
+        pool, rng, begin_s=BEGIN_S + learn_s, stop_s=BEGIN_S + learn_s + length_s,
+        length_s=FAULT_S, pause_s=PAUSE_S,
+    )  # fmt: skip
+    pipeline = Pipeline(config, partitions=2, signals=(Signal.TRACES, Signal.LOGS), seed=seed)
+    traffic = Traffic(pool, faults, rng, rate=rate)
+    raised = []
+    stop_s = BEGIN_S + learn_s + length_s
+    for second, sent in enumerate(traffic.seconds(BEGIN_S, stop_s), BEGIN_S):
+        raised += pipeline.second(second, sent)
+    found, false = judge(faults, raised)
+    busy_s = sum(f.stop_s - f.start_s + GRACE_S for f in faults)
+    return found, false, (stop_s - BEGIN_S - busy_s) / 3600
+
+
+def _table(found: Sequence[Found], false: Sequence[Raised], hours: float) -> Table:
+    shown = Table("fault", "size", box=None)
+    for title in ("faults", "found", "share", "median s", "worst s", "services beside"):
+        shown.add_column(title, justify="right")
+    shown.add_column("rules that found it")
+    for kind, size in sorted({(f.fault.kind, f.fault.size) for f in found}):
+        these = [f for f in found if (f.fault.kind, f.fault.size) == (kind, size)]
+        delays = [f.delay_s for f in these if f.delay_s is not None]
+        rules = Counter(rule for f in these for rule in f.rules)
+        shown.add_row(
+            kind, f"{size:g}", str(len(these)), str(len(delays)), f"{len(delays) / len(these):.0%}",
+            f"{np.median(delays):.0f}" if delays else "-", f"{max(delays):.0f}" if delays else "-",
+            f"{np.mean([f.elsewhere for f in these]):.1f}",
+            ", ".join(f"{rule} {n}" for rule, n in rules.most_common()),
+        )  # fmt: skip
+    shown.add_section()
+    delays = [f.delay_s for f in found if f.delay_s is not None]
+    shown.add_row(
+        "all", "", str(len(found)), str(len(delays)), f"{len(delays) / max(len(found), 1):.0%}",
+        f"{np.median(delays):.0f}" if delays else "-", f"{max(delays):.0f}" if delays else "-",
+        f"{np.mean([f.elsewhere for f in found]):.1f}",
+        f"false: {len(false)} in {hours:.1f} h, {len(false) / hours:.2f}/h "
+        + str(dict(Counter(r.event.labels["alertname"] for r in false))),
+    )  # fmt: skip
+    return shown
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first", type=int, default=1, help="first seed")
+    parser.add_argument("--hours", type=float, default=4.0, help="with faults")
+    parser.add_argument("--learn", type=float, default=2.0, help="hours before the first fault")
+    parser.add_argument("--rate", type=float, default=3.0, help="traces a second")
+    parser.add_argument("--each", action="store_true", help="print every fault and false alarm")
+    arguments = parser.parse_args()
+    console = Console(width=200)
+    pool = Pool(arguments.directory)
+    config = Config.model_validate({"windows": {"enabled": True}, "alerts": {"enabled": True}})
+    everything: list[Found] = []
+    alarms: list[Raised] = []
+    hours = 0.0
+    for seed in range(arguments.first, arguments.first + arguments.seeds):
+        found, false, quiet = run_seed(
+            pool, config, seed,
+            hours=arguments.hours, learn_hours=arguments.learn, rate=arguments.rate,
+        )  # fmt: skip
+        everything += found
+        alarms += false
+        hours += quiet
+        if arguments.each:
+            for one in found:
+                console.print(f"seed {seed}: {one}")
+            for each in false:
+                passed = each.at_s - BEGIN_S
+                console.print(
+                    f"seed {seed}: false at {passed:.0f} s: {each.event.labels} {each.event.value}"
+                )
+    console.print(_table(everything, alarms, hours))
+
+
+if __name__ == "__main__":
+    main()
