@@ -28,6 +28,10 @@ from .matching import Labels, Muting
 __all__ = ["Groups"]
 
 
+AGAIN_S = 2.0
+"""After the start of a process what was not committed has come again by then."""
+
+
 class _Group:
     """Alerts that are told of together."""
 
@@ -84,6 +88,8 @@ class Groups:
     def recall(self, alert: Alert, now_s: float) -> None:
         """An alert fires since before this process began; its target was told."""
         group = self._put(alert, now_s)
+        # With the first look goes what was not committed, and comes again in a moment.
+        self._at(group, now_s + max(self._settings.group_wait, AGAIN_S))
         if self.muting(alert.labels, alert.at_s):
             return  # it may be that nobody was told
         group.told_firing |= {alert.fingerprint}
