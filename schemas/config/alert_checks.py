@@ -16,7 +16,7 @@ RULES: Location = ("alerts", "rules")
 """Where rules stand in a configuration."""
 _OF_SIGNAL = {
     "spans": ("count", "errors", "sum", "min", "max", "p50", "p90", "p99", "rate", "average",
-              "error_ratio"),
+              "error_ratio", "strangeness"),
     "logs": ("count", "rate"),
     "metrics": ("count", "sum", "min", "max", "p50", "p90", "p99", "last", "rate", "average"),
 }  # fmt: skip

@@ -27,9 +27,10 @@ _CONDITIONS = ("threshold", "anomaly", "absence")
 
 Statistic = Literal[
     "count", "errors", "sum", "min", "max", "p50", "p90", "p99", "last", "rate", "average",
-    "error_ratio",
+    "error_ratio", "strangeness",
 ]  # fmt: skip
-"""What a window says of a series: counts of items, values (seconds for spans), a second, shares."""
+"""What a window says of a series: counts of items, values (seconds for spans), a second, shares;
+strangeness is how unusual rate, error_ratio, p50, p90 and p99 are together, 0 to 1."""
 
 
 def _quantity(value: Any) -> Any:
@@ -191,6 +192,8 @@ class AlertRule(Settings):
             raise ValueError("min_count means nothing for absence: nothing has no items")
         if self.absence and self.on.statistic != "count":
             raise ValueError("absence is of items: on.statistic must be count")
+        if self.on.statistic == "strangeness" and not self.anomaly:
+            raise ValueError("strangeness is only for `anomaly`: what it means is in its history")
         return self
 
     @property

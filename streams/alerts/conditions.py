@@ -124,6 +124,8 @@ def _anomaly(
         told &= ~np.isnan(observed.rate_per_day[ours])
         if not block.known and rule.statistic in _GROWING:
             told &= ~(alarm & below)
+        if not block.known and rule.statistic == "strangeness":
+            told &= ~alarm  # the rate is part of it
         verdict[at[told]] = alarm[told]
     verdict[np.isnan(values)] = NOTHING
     return Said(verdict, values, (low, high, score, detector))

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from schemas.batches import Batch, Record
-from schemas.config.alerts import Alerts
+from schemas.config.alerts import PIPELINE_STALLED, Alerts
 from schemas.config.anomaly import Anomaly
 from schemas.config.windows import Windows
 from schemas.errors import ConfigurationError
@@ -38,7 +38,7 @@ from .rows import Block
 from .rule_text import SETTING, RuleText
 from .stalled import Stalled
 from .states import RuleStates
-from .telling import STALLED, Telling
+from .telling import Telling
 from .transitions import Transition
 
 __all__ = ["Detect"]
@@ -218,7 +218,7 @@ class Detect:
         self._state.silent_sources = self._stalled.silent_sources(now_ms)
         if change is None:
             return []
-        self._counts.transitions[STALLED, "firing" if change.firing else "resolved"] += 1
+        self._counts.transitions[PIPELINE_STALLED, "firing" if change.firing else "resolved"] += 1
         return self._telling.stalled(change)
 
     # --- rules

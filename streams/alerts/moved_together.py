@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from schemas.records.alerts import MovedWith
 
+from .pairs import Unusual
 from .series import Attributes, Series, SeriesTable
-from .watching import Unusual, Watching
+from .statistics import STATISTICS
+from .watching import Watching
 
 __all__ = ["moved_together"]
 
@@ -53,7 +55,7 @@ def moved_together(
     result: list[MovedWith] = []
     for each in watching.unusual(end_ms, windows, of_service):
         series = table.describe(each.number, channels)
-        key = _key(series, each.statistic)
+        key = _key(series, STATISTICS[each.statistic])
         if key in seen:
             continue
         seen.add(key)
@@ -73,7 +75,7 @@ def _named(series: Series, each: Unusual) -> MovedWith:
         length_ms=series.length_ms,
         metric=series.metric,
         attributes={key: _shown(value) for key, value in series.attributes},
-        statistic=each.statistic,
+        statistic=STATISTICS[each.statistic],
         value=_known(each.value),
         low=_known(each.low),
         high=_known(each.high),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -279,7 +279,7 @@ class Panels:
         self,
         channels: Iterable[tuple[str, int, int, int]],
         columns: Mapping[str, NDArray[Any]],
-        detection: Iterable[Iterable[bytes]],
+        detection: Sequence[Sequence[bytes]],
     ) -> None:
         """Take over what ``channels``, ``columns`` and ``watching.snapshots`` gave.
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DERIVED", "RAW", "STATISTICS", "Kind", "derive"]
+__all__ = ["DERIVED", "RAW", "STATISTICS", "STRANGENESS", "VECTOR", "Kind", "derive"]
 
 RAW = ("count", "errors", "sum", "min", "max", "p50", "p90", "p99", "last")
 """Read from messages."""
 DERIVED = ("average", "rate", "error_ratio")
 """Computed from these: sum / count; count per second, or the sum's increase per second where a
 metric is a sum; errors / count."""
-STATISTICS = RAW + DERIVED
+STATISTICS = (*RAW, *DERIVED, "strangeness")
+"""The last one is not of a window: how strange its VECTOR is for the series, 0 to 1."""
+STRANGENESS = STATISTICS.index("strangeness")
+VECTOR = ("rate", "error_ratio", "p50", "p90", "p99")
 
 _COUNT, _ERRORS, _SUM = range(3)
 
@@ -52,7 +55,7 @@ def derive(
     found[_COUNT, empty & (kinds != Kind.SUMMED)] = 0.0
     found[_ERRORS, empty & counted] = 0.0
     count, errors, total = found[_COUNT], found[_ERRORS], found[_SUM]
-    average, rate, error_ratio = found[len(RAW) :]
+    average, rate, error_ratio = found[len(RAW) : STRANGENESS]
     some = count > 0
     np.divide(total, count, out=average, where=some)
     np.divide(errors, count, out=error_ratio, where=some)

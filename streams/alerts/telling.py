@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from schemas.batches import Record
+from schemas.config.alerts import PIPELINE_STALLED
 from schemas.config.units import format_duration
 from schemas.records.alerts import (
     ALERT_SOURCE,
@@ -25,9 +26,8 @@ from .labels import fingerprint
 from .stalled import Change
 from .transitions import Transition
 
-__all__ = ["RULES_TYPE", "STALLED", "Telling"]
+__all__ = ["RULES_TYPE", "Telling"]
 
-STALLED = "PipelineStalled"
 RULES_TYPE = "io.otlp-streams.rules"
 """``ce_type`` of the record about rules."""
 _STALLED_VERSION = hashlib.sha256(b"PipelineStalled/1").hexdigest()[:16]
@@ -51,7 +51,11 @@ class Telling:
         self._alerts_topic, self._state_topic = alerts_topic, state_topic
         self._partition = partition
         self._pending = pending
-        labels = {"alertname": STALLED, "severity": "critical", "partition": str(partition)}
+        labels = {
+            "alertname": PIPELINE_STALLED,
+            "severity": "critical",
+            "partition": str(partition),
+        }
         self._stalled_labels = labels
         self._stalled_fingerprint = fingerprint(labels)
         self.stalled_key = self._stalled_fingerprint.encode()
@@ -83,7 +87,7 @@ class Telling:
                 fingerprint=self._stalled_fingerprint,
                 state=state,
                 reason="pipeline",
-                rule=STALLED,
+                rule=PIPELINE_STALLED,
                 rule_version=_STALLED_VERSION,
                 labels=self._stalled_labels,
                 annotations={

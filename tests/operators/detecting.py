@@ -46,6 +46,11 @@ STRANGE = {
     "on": {"window": "spans", "length": "10s", "statistic": "p99"},
     "anomaly": {"sensitivity": 100},
 }
+VECTORS = {
+    "name": "Vectors",
+    "on": {"window": "services", "length": "10s", "statistic": "strangeness"},
+    "anomaly": {"sensitivity": 100},
+}
 _TEXTS = (
     "- {name: Many, on: {window: spans, length: 10s, statistic: count},"
     " threshold: {op: '>=', value: 2}}",
@@ -146,7 +151,7 @@ def _as_said(_batches: Sequence[Batch], visible: Sequence[Record]) -> None:
 
 
 def _cases() -> Iterator[Case]:
-    settings = alerts(ERRORS, MANY, SILENT, STRANGE, stalled_after=5)
+    settings = alerts(ERRORS, MANY, SILENT, STRANGE, VECTORS, stalled_after=5)
     case = partial(
         Case,
         values=_messages() | st.just(b"\x12\x00"),

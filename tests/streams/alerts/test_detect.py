@@ -22,6 +22,7 @@ from tests.operators.detecting import (
     MANY,
     SILENT,
     STATE,
+    VECTORS,
     alerts,
     detect,
 )
@@ -287,6 +288,7 @@ RULES = (
     {**SILENT, "absence": {"sensitivity": 10, "history": 2}},
     BUSY,
     {**LATENCY, "no_data": "keep", "no_data_after": "20s"},
+    VECTORS,
 )
 
 

@@ -3,92 +3,197 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from schemas.config.anomaly import Anomaly
 from schemas.records.alerts import AlertEvent
+from streams.alerts.moved_together import moved_together
+from streams.alerts.pairs import Pairs
+from streams.alerts.series import Description, SeriesTable, Service
+from streams.alerts.statistics import STATISTICS
+from streams.alerts.watching import Watching
+from streams.anomaly.detection import Observed
 from tests.operators.detecting import alerts, detect
 from tests.streams.windows.messages import Exemplar
 
 from .hosting import Host, requests
 
-STATISTICS = ("rate", "average", "error_ratio")
 ON = {"window": "spans", "length": "10s"}
-STRANGE: list[dict[str, Any]] = [
-    {
-        "name": f"Strange-{statistic}",
-        "on": {**ON, "statistic": statistic},
-        "match": {"tenant": {"regex": ".*"}},
-        "anomaly": {"sensitivity": 100, "min_change": 1.0},
-    }
-    for statistic in STATISTICS
-]
-SLOW = {"name": "Slow", "on": {**ON, "statistic": "max"}, "threshold": {"op": ">", "value": 2}}
-CALM = 400
+CHANNELS = [("spans", 10_000), ("spans", 60_000), ("logs", 10_000)]
+END_MS = 1_700_000_000_000
 
 
-def story(**settings: Any) -> list[AlertEvent]:
-    """A service becomes slow in one operation, another fails, a third and others stay."""
+class Shown:
+    """Series of two services; values of them that are as unusual as is said."""
+
+    def __init__(self) -> None:
+        self.table, self.watching = SeriesTable(100), Watching(Anomaly())
+        services = ["cart", "cart", "shop", "cart", "cart"]
+        channels = [0, 0, 0, 1, 2]
+        for number, (service, channel) in enumerate(zip(services, channels, strict=True)):
+            # The series of a minute is that of ten seconds, in longer windows.
+            name = "b" if number == 3 else "abcde"[number]
+            description = Description(Service("", service), "", (("k", name),), 0)
+            hashed = np.array([number + 1], np.uint64)
+            self.table.add(hashed, channel, lambda _, d=description: d)  # type: ignore[misc]
+            length_ms = CHANNELS[channel][1]
+            numbers = np.array([number], np.int32)
+            self.watching.watch(numbers, length_ms, lambda _: ("rate", "p99"))
+
+    def be(self, number: int, statistic: str, score: float, at_ms: int = END_MS) -> None:
+        """A value was."""
+        length_ms = CHANNELS[int(self.table.channel[number])][1]
+        pair = self.watching._pairs[number, STATISTICS.index(statistic)]
+        pairs = self.watching._lengths[length_ms, False]
+        pairs.at_ms[pair], pairs.score[pair], pairs.value[pair] = at_ms, score, 7.0
+        pairs.low[pair], pairs.high[pair] = np.nan, 2.0
+
+    def named(self, number: int, statistic: str, windows: int = 3, most: int = 10) -> Sequence[str]:
+        found = moved_together(
+            self.table, self.watching, CHANNELS,
+            number=number, statistic=statistic, end_ms=END_MS, windows=windows, most=most,
+        )  # fmt: skip
+        assert all((m.value, m.low, m.high) == (7.0, None, 2.0) for m in found)
+        return [f"{m.window}/{m.length_ms} {m.attributes['k']} {m.statistic}" for m in found]
+
+
+def test_the_strangest_of_the_service_first_without_itself() -> None:
+    shown = Shown()
+    for number, statistic, score in (
+        (0, "rate", 0.9), (0, "p99", 0.3), (1, "p99", 0.7), (2, "p99", 0.99), (4, "rate", 0.5),
+    ):  # fmt: skip
+        shown.be(number, statistic, score)
+    assert shown.named(0, "rate") == ["spans/10000 b p99", "logs/10000 e rate", "spans/10000 a p99"]
+    assert shown.named(1, "p99", most=1) == ["spans/10000 a rate"]
+    assert shown.named(1, "p99", most=0) == []
+    assert shown.named(2, "p99") == []
+
+
+def test_only_of_the_last_windows_of_each_length() -> None:
+    shown = Shown()
+    shown.be(1, "rate", 0.9, END_MS - 30_000)
+    shown.be(1, "p99", 0.8, END_MS - 20_000)
+    shown.be(3, "rate", 0.7, END_MS - 120_000)
+    assert shown.named(0, "p99") == ["spans/10000 b p99", "spans/60000 b rate"]
+    assert shown.named(0, "p99", windows=1) == []
+
+
+def test_a_statistic_in_windows_of_several_lengths_is_named_once() -> None:
+    shown = Shown()
+    shown.be(1, "rate", 0.6)
+    shown.be(3, "rate", 0.7)
+    assert shown.named(0, "p99") == ["spans/60000 b rate"]
+    assert shown.named(1, "rate") == []
+
+
+def test_what_was_forgotten_is_not_named() -> None:
+    shown = Shown()
+    shown.be(1, "rate", 0.9)
+    shown.watching.forget(np.array([1], np.int32), 10_000)
+    assert shown.named(0, "p99") == []
+    # Nor is it of whoever gets its number.
+    shown.watching.watch(np.array([1], np.int32), 10_000, lambda _: ("rate",))
+    assert shown.named(0, "p99") == []
+
+
+def test_an_alert_names_what_moved_with_it_and_a_trace() -> None:
+    rules: list[dict[str, Any]] = [
+        {
+            "name": "Slow",
+            "on": {**ON, "statistic": "max"},
+            "threshold": {"op": ">", "value": 2},
+            "for": "30s",
+        },
+        {"name": "Mean", "on": {**ON, "statistic": "average"}, "anomaly": {"sensitivity": 20}},
+    ]
     rng = random.Random(4)
-    h = Host(lambda counts: detect(alerts(*STRANGE, SLOW, **settings), counts=counts))
+    h = Host(lambda counts: detect(alerts(*rules), counts=counts))
     told: list[AlertEvent] = []
-    for number in range(1, CALM + 3):
-        wrong = number > CALM
+    for number in range(500):
+        groups = []
+        for n, name in enumerate(("add", "pay", "see")):
+            slow = 50 if number >= 495 and name == "pay" else 1
+            durations = [slow * 0.1 * (1 + 0.2 * rng.random()) for _ in range(9)]
+            group = requests("cart", durations, span_name=name)
+            trace_id = bytes(15) + bytes([n + 1])
+            groups.append(replace(group, exemplar=Exemplar(group.max, 1, trace_id, b"\1" * 8)))
+        told += [e for e in h.window(*groups) if e.state == "firing" and number >= 495]
+        if number == 10:
+            assert h.counts.partitions[3].learning_total == 3
+    assert h.counts.values == 3 * 500
+    slow_ = next(e for e in told if e.rule == "Slow")
+    assert ({"span.name": "pay"}, "average") in [
+        (m.attributes, m.statistic) for m in slow_.moved_with
+    ]
+    assert slow_.exemplars[0].trace_id == f"{2:032x}"
+    mean = next(e for e in told if e.rule == "Mean" and e.labels["span.name"] == "pay")
+    assert mean.detector in Anomaly().detectors
+    assert mean.value is not None
+    assert mean.high is not None
+    assert mean.value > mean.high
+    assert sum(h.counts.anomalies.values()) == h.counts.transitions["Mean", "firing"] > 0
+
+
+class Forest:
+    """Says of all vectors that their third number is strange, of the first that none is."""
+
+    counts: ClassVar[dict[str, int]] = {}
+    given: NDArray[np.float64]
+
+    def grow(self, services: int, interval_ms: int) -> None:
+        assert (services, interval_ms) == (2, 10_000) or services == 1
+
+    def observe(
+        self, services: NDArray[np.int32], time_ms: int, vectors: NDArray[np.float64]
+    ) -> Observed:
+        self.given = vectors
+        found = {name: np.full(len(services), 0.5) for name in Observed._fields}
+        found["detector"] = np.where(services == 0, -1, 2)
+        return Observed(**found)
+
+
+def test_vectors_are_the_numbers_of_a_row_and_a_detector_is_one_of_them() -> None:
+    watching, forest = Watching(Anomaly()), Forest()
+    watching._lengths[10_000, True] = Pairs(10_000, forest)  # type: ignore[arg-type]
+    numbers = np.array([0, 5], np.int32)
+    watching.watch(numbers, 10_000, lambda _: ("strangeness",))
+    values = np.arange(len(STATISTICS) * 3.0).reshape(len(STATISTICS), 3)
+    wanted = [values[STATISTICS.index(s), [0, 2]] for s in ("rate", "error_ratio", "p50")]
+    found = watching.observe(10_000, END_MS, np.array([0, 3, 5], np.int32), values)
+    ((rows, said),) = found.values()
+    assert rows.tolist() == [0, 2]
+    assert forest.given[:, :3].T.tolist() == np.array(wanted).tolist()
+    assert [said.detector[0], watching.detectors[said.detector[1]]] == [-1, "forest:p50"]
+    assert values[-1].tolist() == [0.5, values[-1, 1], 0.5]
+
+
+def test_strangeness_of_a_vector() -> None:
+    rng = random.Random(5)
+    strange = {**ON, "statistic": "strangeness"}
+    rule = {"name": "Strange", "on": strange, "anomaly": {"sensitivity": 100}}
+    h = Host(lambda counts: detect(alerts(rule), counts=counts))
+
+    def window(slow: float) -> list[AlertEvent]:
         groups = []
         for service in ("cart", "shop"):
-            for name in ("add", "pay", "see"):
-                here = wrong and service == "cart"
-                slow = 50 if here and name == "pay" else 1
-                durations = [slow * 0.1 * (1 + 0.2 * rng.random())] * rng.randint(18, 22)
-                errors = 15 if here and name == "add" else rng.randint(0, 1)
-                groups.append(requests(service, durations, errors, span_name=name))
-        groups = [
-            replace(g, exemplar=Exemplar(g.max, 1, bytes(15) + bytes([n + 1]), b"\1" * 8))
-            for n, g in enumerate(groups)
-        ]
-        found = h.window(*groups)
-        if number <= 20:
-            assert h.counts.partitions[3].learning_total == 18
-        told += [e for e in found if wrong and e.state == "firing"]
-    assert h.counts.values == 18 * (CALM + 2)
-    assert sum(h.counts.anomalies.values()) == sum(
-        count for (rule, state), count in h.counts.transitions.items()
-        if state == "firing" and rule != "Slow"
-    )  # fmt: skip
-    return told
+            much = rng.randint(18, 22)
+            # Whoever is asked more takes longer.
+            factor = slow if service == "cart" else 1.0
+            durations = [0.01 * much * factor * (1 + 0.05 * rng.random()) for _ in range(much)]
+            groups.append(requests(service, durations))
+        return h.window(*groups)
 
-
-def named(event: AlertEvent) -> set[tuple[object, str]]:
-    return {(each.attributes.get("span.name"), each.statistic) for each in event.moved_with}
-
-
-def test_an_alert_names_what_moved_with_it() -> None:
-    told = story()
-    alarms = {(e.rule, e.labels["span.name"]): e for e in told}
-    assert {e.labels["service"] for e in told} == {"cart"}
-    slow = alarms["Slow", "pay"]
-    errors = alarms["Strange-error_ratio", "add"]
-    average = alarms["Strange-average", "pay"]
-    # The same series with another statistic, and another operation of the service.
-    assert named(slow) >= {("pay", "average"), ("add", "error_ratio")}
-    assert ("pay", "average") in named(errors)
-    assert ("add", "error_ratio") not in named(errors), "itself"
-    assert ("add", "error_ratio") in named(average)
-    for event in told:
-        scores = [each.score or 0 for each in event.moved_with]
-        assert scores == sorted(scores, reverse=True)
-    moved = next(m for m in slow.moved_with if m.statistic == "average")
-    assert moved.value is not None
-    assert moved.high is not None
-    assert moved.value > 4 > moved.high
-    assert average.detector
-    assert average.score is not None
-    assert average.high is not None
-    assert average.value is not None
-    assert average.value > average.high
-    assert slow.exemplars[0].trace_id == f"{2:032x}"
-
-
-def test_how_many_are_named_is_bounded() -> None:
-    assert {len(event.moved_with) for event in story(moved_with_max=1)} == {1}
-    assert {len(event.moved_with) for event in story(moved_with_max=0)} == {0}
+    for _ in range(300):
+        window(1.0)
+    h.snapshot()
+    h.restart()
+    told = [event for _ in range(8) for event in window(20.0) if event.state == "firing"]
+    assert {event.labels["service"] for event in told} == {"cart"}
+    assert told[0].score is not None
+    assert told[0].value == pytest.approx(told[0].score)
