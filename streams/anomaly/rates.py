@@ -28,16 +28,19 @@ _PER_UNIT = _BINS / SURPRISE_MAX
 _TAIL = 0.02
 """Share of the points that the tail is fitted to."""
 _SHAPE, _WORTH, _SHAPE_LEAST = 0.0, 100.0, -0.1
-_CLASS_WORTH = 500.0
+_CLASS_WORTH = 5000.0
 """Points of a series that the class counts as, ..."""
 _CLASS_MIN = 2000.0
 """... once it has seen so many."""
+_CLASS_MEMORY = 4e6
+"""Points that a class remembers at least: single precision still counts in ones."""
 _EPISODE_TAIL = 0.003
 _EPISODES, _EPISODE_SHARE = 3.0, 0.4
 """What is assumed of the share of points that begin an episode, and how many episodes it counts."""
+_YOUNG = 1000
+"""Age at which what was learnt first is halved; then at every doubling: it is the least true."""
 _DAY_MS = 86_400_000.0
-_TOTAL, _STARTED, _SINCE, _ONSET, _AGO, _POINTS = range(6)
-_POOL_MAX = 1e7
+_TOTAL, _STARTED, _EXPECTED, _AGE, _SINCE, _ONSET, _AGO = range(7)
 _MARGIN = 0.25
 """By how much a score must surpass the onset of an episode to be one itself, ..."""
 _WAIT_LEAST, _WAIT_SHARE, _WAIT_MOST = 10.0, 0.03, 300.0
@@ -45,14 +48,35 @@ _WAIT_LEAST, _WAIT_SHARE, _WAIT_MOST = 10.0, 0.03, 300.0
 
 
 @inner
-def begins(histogram, own, unit, dead_time):
-    """Share of the points beyond a high quantile that begin an episode."""
-    _, held = tail_bin(histogram, _EPISODE_TAIL * own[_TOTAL])
-    points, beyond, started = own[_TOTAL] / unit, held / unit, own[_STARTED] / unit
-    alive = max(points - started * dead_time, 0.1 * points)
-    expected = alive * beyond / points if points > 0.0 else 0.0
-    share = (started + _EPISODES) / (expected + _EPISODES / _EPISODE_SHARE)
+def begins(counts, pooled, dead_time):
+    """Share of the points beyond a high quantile that begin an episode (the extremal index)."""
+    usual = (pooled[_STARTED] + _EPISODES) / (pooled[_EXPECTED] + _EPISODES / _EPISODE_SHARE)
+    share = (counts[_STARTED] + _EPISODES) / (counts[_EXPECTED] + _EPISODES / usual)
     return min(max(share, 1.0 / max(dead_time, 1.0)), 1.0)
+
+
+@inner
+def fade(histogram, counts, limit):
+    """Halve what was learnt, if it is time to."""
+    age = int(counts[_AGE])
+    doubled = age // _YOUNG
+    young = doubled > 0 and age % _YOUNG == 0 and doubled & (doubled - 1) == 0
+    if counts[_TOTAL] >= limit or young:
+        for at in range(_BINS):
+            histogram[at] *= np.float32(0.5)
+        counts[_TOTAL] *= 0.5
+        counts[_STARTED] *= 0.5
+        counts[_EXPECTED] *= 0.5
+
+
+@inner
+def learn(histogram, counts, place, share, begun):
+    """Count a point; ``share`` of the points would begin an episode if they were independent."""
+    histogram[place] += np.float32(1.0)
+    counts[_TOTAL] += 1.0
+    counts[_AGE] += 1.0
+    counts[_EXPECTED] += share
+    counts[_STARTED] += begun
 
 
 @inner
@@ -65,9 +89,9 @@ def seen_rate(rate, dead_time):
 def judge(state, shared, kinds, interval, series, surprise, edges, limits, settings, out):
     """Rates of alarms, and which scores begin an episode; ``out`` has an array per result."""
     histogram, counters = state
-    pool, pooled = shared
+    pool, pools = shared
     rate, least, p_value, score, onset = out
-    unit, limit, warmup = limits
+    limit, pool_limit, warmup = limits
     dead_time, extrapolation = settings
     for row in range(len(series)):
         i, kind, found = series[row], kinds[series[row], 0], surprise[row]
@@ -75,31 +99,29 @@ def judge(state, shared, kinds, interval, series, surprise, edges, limits, setti
         score[row], onset[row] = 0.0, 0.0
         if np.isnan(found):
             continue
-        own, counts = histogram[i], counters[i]
+        own, counts, pooled = histogram[i], counters[i], pools[kind]
         place = min(int(found * _PER_UNIT), _BINS - 1)
         score[row] = found / SURPRISE_MAX
-        total = counts[_TOTAL]
-        step = abs(interval[i, 0])
-        if total >= warmup * unit and step > 0.0:
-            points = total / unit
+        points, step = counts[_TOTAL], abs(interval[i, 0])
+        ready = counts[_AGE] >= warmup
+        if ready and step > 0.0:
             ln = log_probability(
-                own, edges, total, unit, place, found, _TAIL, _SHAPE, _WORTH, _SHAPE_LEAST
+                own, edges, points, 1.0, place, found, _TAIL, _SHAPE, _WORTH, _SHAPE_LEAST
             )
             p = np.exp(ln)
-            if pooled[kind, 0] >= _CLASS_MIN:
+            if pooled[_TOTAL] >= _CLASS_MIN:
                 ln = log_probability(
-                    *(pool[kind], edges, pooled[kind, 0], 1.0, place, found),
+                    *(pool[kind], edges, pooled[_TOTAL], 1.0, place, found),
                     *(_TAIL, _SHAPE, _WORTH, _SHAPE_LEAST),
                 )
                 p = (points * p + _CLASS_WORTH * np.exp(ln)) / (points + _CLASS_WORTH)
             floor = 1.0 / ((points + 1.0) * extrapolation)
-            share, day = begins(own, counts, unit, dead_time), _DAY_MS / step
+            share, day = begins(counts, pooled, dead_time), _DAY_MS / step
             p_value[row] = max(p, floor)
             rate[row] = seen_rate(p_value[row] * share, dead_time) * day
             least[row] = seen_rate(floor * share, dead_time) * day
         # An onset is a score that no greater one was shortly before.
-        counts[_POINTS] += 1.0
-        wait = min(max(_WAIT_SHARE * counts[_POINTS], _WAIT_LEAST), _WAIT_MOST)
+        wait = min(max(_WAIT_SHARE * counts[_AGE], _WAIT_LEAST), _WAIT_MOST)
         counts[_AGO] += 1.0
         if counts[_AGO] > wait:
             counts[_ONSET] = 0.0
@@ -108,25 +130,18 @@ def judge(state, shared, kinds, interval, series, surprise, edges, limits, setti
             counts[_ONSET], counts[_AGO] = found, 0.0
         # Learn.
         counts[_SINCE] += 1.0
-        first, _ = tail_bin(own, _EPISODE_TAIL * total)
-        if total > 0.0 and place >= first and counts[_SINCE] > dead_time:
-            counts[_STARTED] += unit
-            counts[_SINCE] = 0.0
-        own[place] += unit
-        counts[_TOTAL] = total + unit
-        if total >= warmup * unit:
-            pool[kind, place] += 1.0
-            pooled[kind, 0] += 1.0
-            if pooled[kind, 0] > _POOL_MAX:
-                pool[kind] *= 0.5
-                pooled[kind, 0] *= 0.5
-        if counts[_TOTAL] >= limit or own[place] >= 65_000:
-            total = 0.0
-            for at in range(_BINS):
-                own[at] >>= 1
-                total += own[at]
-            counts[_STARTED] *= total / counts[_TOTAL]
-            counts[_TOTAL] = total
+        begun, share = 0.0, 0.0
+        if ready and counts[_SINCE] > dead_time:
+            first, held = tail_bin(own, _EPISODE_TAIL * points)
+            if held > 0.0:
+                share = held / points
+                if place >= first:
+                    begun, counts[_SINCE] = 1.0, 0.0
+        learn(own, counts, place, share, begun)
+        fade(own, counts, limit)
+        if ready:
+            learn(pool[kind], pooled, place, share, begun)
+            fade(pool[kind], pooled, pool_limit)
 
 
 class Judged(NamedTuple):
@@ -152,12 +167,12 @@ class Rates:
         extrapolation: float,
         kinds: int,
     ) -> None:
-        unit = max(1, min(32, 65_000 // (2 * memory)))
-        self._limits = (float(unit), 2.0 * memory * unit, float(warmup))
+        self._limits = (2.0 * memory, 2.0 * _CLASS_MEMORY, float(warmup))
         self._settings = (float(dead_time), extrapolation)
         self._edges = np.arange(_BINS + 1) / _PER_UNIT
-        self.blocks = Blocks(capacity, {"histogram": ("<u2", _BINS), "counters": ("<f8", 6)})
-        self.shared = Blocks(kinds, {"pool": ("<f8", _BINS), "pooled": ("<f8", 1)})
+        arrays = {"histogram": ("<f4", _BINS), "counters": ("<f8", 7)}
+        self.blocks = Blocks(capacity, arrays)
+        self.shared = Blocks(kinds, arrays)
 
     def observe(
         self,
@@ -170,7 +185,7 @@ class Rates:
         out = Judged(*(np.empty(len(series)) for _ in Judged._fields))
         state, shared = self.blocks, self.shared
         judge(
-            *((state["histogram"], state["counters"]), (shared["pool"], shared["pooled"])),
+            *((state["histogram"], state["counters"]), (shared["histogram"], shared["counters"])),
             *(kinds, interval, series, surprise, self._edges, self._limits, self._settings, out),
         )
         return out
