@@ -10,6 +10,7 @@ from .alerts import (
     Threshold,
     WindowStatistic,
 )
+from .anomaly import Anomaly
 from .export import Backend, Export, Retry
 from .ingest import Cors, GrpcReceiver, HttpReceiver, Ingest, KafkaSource, split_endpoint
 from .kafka import ConsumerSettings, Kafka, OAuth, ProducerSettings, Sasl
@@ -29,6 +30,7 @@ __all__ = [
     "AlertRule",
     "AlertmanagerTarget",
     "Alerts",
+    "Anomaly",
     "AnomalyCondition",
     "AtLeast",
     "AttributeMatch",
