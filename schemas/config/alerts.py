@@ -15,7 +15,7 @@ from .units import Duration, parse_duration
 
 __all__ = [
     "PIPELINE_STALLED", "RESERVED_LABELS", "Absence", "AlertRule", "Alerts", "AnomalyCondition",
-    "AtLeast", "SeriesMatch", "Statistic", "Threshold", "WindowStatistic",
+    "AtLeast", "BuiltinRule", "SeriesMatch", "Statistic", "Threshold", "WindowStatistic",
 ]  # fmt: skip
 
 PIPELINE_STALLED = "PipelineStalled"
@@ -24,6 +24,13 @@ RESERVED_LABELS = ("alertname", "severity")
 """Labels that every alert has from its rule."""
 _RULES_MAX = 1000
 _CONDITIONS = ("threshold", "anomaly", "absence")
+
+BuiltinRule = Literal[
+    "ErrorRatioHigh", "ErrorRatioUp", "ErrorRatioHighSlow", "LatencyP99Up", "LatencyP50Up",
+    "RateUnusual", "RateUnusualSlow", "ServiceSilent", "ErrorLogsUp", "FatalLogs",
+    "PipelineStalled",
+]  # fmt: skip
+"""Rules that are there without being written; what they say is in streams/alerts/builtin.py."""
 
 Statistic = Literal[
     "count", "errors", "sum", "min", "max", "p50", "p90", "p99", "last", "rate", "average",
@@ -215,7 +222,7 @@ class Alerts(Settings):
     """Detect anomalies and evaluate rules; needs `windows.enabled`."""
     builtin: bool = True
     """Whether the built-in rules run; `otlp-streams alerts rules builtin` prints them."""
-    without: tuple[str, ...] = ()
+    without: tuple[BuiltinRule, ...] = ()
     """Built-in rules that do not."""
     rules: tuple[AlertRule, ...] = Field(default=(), max_length=_RULES_MAX)
     """Rules beside them."""

@@ -3,8 +3,10 @@
 They know nothing of a service in advance. What can be judged by its history alone is (a rule about
 anomalies), with a difference that must be there to matter; a fixed threshold is where nobody would
 say that it is normal. A condition in a single window of ten seconds is chance; several of the last
-few are not, so each may be as sensitive as ten false windows a day: of the 8,640 windows three of
-four are then wrong together much less than once a year, if windows do not depend on each other.
+few are not, so each may be as sensitive as forty false windows a day: of the 8,640 windows three of
+four are then wrong together once a year, if windows do not depend on each other. What a fault looks
+like becomes history while it lasts, which is why a rule must not need it to be very rare. Load is
+too uneven from second to second for less than a minute to tell of changes that are not large.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ BUILTIN = """\
 # More of it fails than used to.
 - name: ErrorRatioUp
   on: {window: services, length: 10s, statistic: error_ratio}
-  anomaly: {sensitivity: 10, direction: up, min_difference: 3%}
+  anomaly: {sensitivity: 40, direction: up, min_difference: 3%}
   min_count: 10
   at_least: {windows: 3, of: 4}
   keep_firing_for: 30s
@@ -53,8 +55,8 @@ BUILTIN = """\
 # The slowest requests are slower than they used to be.
 - name: LatencyP99Up
   on: {window: services, length: 10s, statistic: p99}
-  anomaly: {sensitivity: 10, direction: up, min_change: 0.5, min_difference: 10ms}
-  min_count: 20
+  anomaly: {sensitivity: 40, direction: up, min_change: 0.25, min_difference: 5ms}
+  min_count: 10
   at_least: {windows: 3, of: 4}
   keep_firing_for: 30s
   summary: "p99 of {{ service }} is {{ value | duration }}, expected up to {{ high | duration }}"
@@ -63,7 +65,7 @@ BUILTIN = """\
 # All of them are: a smaller change means as much.
 - name: LatencyP50Up
   on: {window: services, length: 10s, statistic: p50}
-  anomaly: {sensitivity: 10, direction: up, min_change: 0.25, min_difference: 1ms}
+  anomaly: {sensitivity: 40, direction: up, min_change: 0.25, min_difference: 1ms}
   min_count: 10
   at_least: {windows: 3, of: 4}
   keep_firing_for: 30s
@@ -73,9 +75,20 @@ BUILTIN = """\
 # Much more or much less comes than used to.
 - name: RateUnusual
   on: {window: services, length: 10s, statistic: rate}
-  anomaly: {sensitivity: 10, direction: both, min_change: 0.5, min_difference: 1}
-  at_least: {windows: 4, of: 5}
+  anomaly: {sensitivity: 40, direction: both, min_change: 0.5, min_difference: 1}
+  at_least: {windows: 3, of: 4}
   keep_firing_for: 30s
+  summary: >-
+    {{ service }}: {{ value | .1f }} spans a second,
+    expected {{ low | .1f }} to {{ high | .1f }}
+  description: "Spans of {{ service }} in {{ length }}, whatever their kind."
+
+# The same for changes that are smaller, and last.
+- name: RateUnusualSlow
+  on: {window: services, length: 1m, statistic: rate}
+  anomaly: {sensitivity: 4, direction: both, min_change: 0.3, min_difference: 0.5}
+  at_least: {windows: 2, of: 3}
+  keep_firing_for: 1m
   summary: >-
     {{ service }}: {{ value | .1f }} spans a second,
     expected {{ low | .1f }} to {{ high | .1f }}
@@ -93,7 +106,7 @@ BUILTIN = """\
 - name: ErrorLogsUp
   on: {window: logs, length: 10s, statistic: count}
   match: {attributes: {severity: [ERROR, FATAL]}}
-  anomaly: {sensitivity: 10, direction: up, min_change: 0.5, min_difference: 5}
+  anomaly: {sensitivity: 40, direction: up, min_change: 0.5, min_difference: 5}
   at_least: {windows: 3, of: 4}
   keep_firing_for: 30s
   summary: >-

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from schemas.config.alert_checks import check_rules
-from schemas.config.alerts import PIPELINE_STALLED, AlertRule, Alerts
+from schemas.config.alerts import AlertRule, Alerts
 from schemas.config.load import load_rules
 from schemas.config.matching import TextMatch, compile_regex
-from schemas.config.problems import nearest
 from schemas.config.windows import Windows
 from schemas.errors import ConfigurationError
 
@@ -178,18 +176,11 @@ def compile_rules(
 
 def _builtin(alerts: Alerts, windows: Windows, given: tuple[AlertRule, ...]) -> list[Rule]:
     """Those that nobody has taken away, and whose windows there are."""
-    known: Mapping[str, AlertRule] = {rule.name: rule for rule in builtin_rules()}
-    names = (*known, PIPELINE_STALLED)
-    for name in alerts.without:
-        if name not in names:
-            guess = nearest(name, names)
-            hint = f"; did you mean {guess}?" if guess else f"; there are {', '.join(names)}"
-            raise ConfigurationError(f"alerts.without: no built-in rule is called {name!r}{hint}")
     if not alerts.builtin:
         return []
     gone = {*alerts.without, *(rule.name for rule in given)}
     return [
         Rule(rule, builtin=True)
-        for rule in known.values()
+        for rule in builtin_rules()
         if rule.name not in gone and not list(check_rules((rule,), windows))
     ]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from schemas.config import Alerts, Windows
-from schemas.config.alerts import PIPELINE_STALLED, AlertRule
+from schemas.config.alerts import PIPELINE_STALLED, AlertRule, BuiltinRule
 from schemas.config.load import load
 from schemas.errors import ConfigurationError
 from streams.alerts.builtin import builtin_rules
@@ -173,9 +173,10 @@ def test_a_text_replaces_the_rules_of_the_configuration_and_no_built_in_ones() -
 def test_built_in_rules_can_be_taken_away_one_by_one() -> None:
     assert names(Alerts(builtin=False)) == []
     first, *others = [each.name for each in builtin_rules()]
-    assert names(Alerts(without=(first, PIPELINE_STALLED))) == others
-    with pytest.raises(ConfigurationError, match=f"did you mean {first}"):
-        names(Alerts(without=(f"{first}x",)))
+    assert names(Alerts.model_validate({"without": [first, PIPELINE_STALLED]})) == others
+    assert {first, *others, PIPELINE_STALLED} == set(get_args(BuiltinRule))
+    with pytest.raises(ConfigurationError, match=r"without\[0\]: .* did you mean FatalLogs\?"):
+        load("alerts: {without: [FatalLog]}")
     mine = f"- {{name: {first}, {ON}, {OVER}}}"
     assert names(Alerts(), text=mine) == [*others, first]
     assert not compile_rules(Alerts(), Windows(), mine)[-1].builtin

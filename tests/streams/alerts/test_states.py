@@ -146,7 +146,7 @@ def expected(rule: AlertRule, steps: Sequence[Any], number: int) -> list[Told]:
     return found
 
 
-@settings(max_examples=400, derandomize=True, deadline=None)
+@settings(max_examples=250, derandomize=True, deadline=None)
 @given(rules(), st.lists(STEP, max_size=25))
 def test_all_series_together_are_as_each_by_hand(rule: AlertRule, steps: list[Any]) -> None:
     found = run(rule, steps, range(SERIES))
