@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from .base import Settings
+from .units import Duration
 
 __all__ = ["DETECTORS", "Anomaly", "DetectorName"]
 
@@ -25,6 +26,8 @@ class Anomaly(Settings):
     """Which detectors look at every series."""
     sensitivity: float = Field(default=0.1, gt=0, le=1000, allow_inf_nan=False)
     """Expected false alarms per series and day for which `learning` is said; a rule has its own."""
+    period: Duration | None = Field(default=None, ge=1, le=31 * 86_400)
+    """Period of the seasonal envelope; unset: a day, or a shorter one that is found."""
     adaptation: int = Field(default=4000, ge=100, le=1_000_000)
     """Points after which a level or a spread that stays has become the usual one."""
     memory: int = Field(default=10_000, ge=200, le=30_000)

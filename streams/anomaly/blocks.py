@@ -36,7 +36,7 @@ class Blocks:
     @property
     def row_bytes(self) -> int:
         """Bytes of a series."""
-        return sum(array.strides[0] for array in self._arrays.values())
+        return sum(array.itemsize * array.shape[1] for array in self._arrays.values())
 
     def grow(self, capacity: int) -> None:
         """Room for ``capacity`` rows; what is there stays."""

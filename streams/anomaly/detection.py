@@ -22,7 +22,7 @@ from streams.anomaly.detectors import Detector
 from streams.anomaly.intake import REASONS, admit
 from streams.anomaly.level import Level
 from streams.anomaly.rates import Rates
-from streams.anomaly.season import DAY, Season
+from streams.anomaly.season import DAY, SLOTS, Season
 from streams.anomaly.shape import Shape
 from streams.anomaly.snapshots import blocks_from, chunks_of
 
@@ -233,9 +233,13 @@ def _expected(
 
 def _makers(capacity: int, settings: Anomaly) -> dict[str, Callable[[], Detector]]:
     adaptation = float(settings.adaptation)
+    given = settings.period
+    periods = (DAY if given is None else (round(1000 * given), SLOTS),)
     return {
         "level": lambda: Level(capacity, memory=adaptation),
-        "season": lambda: Season(capacity, periods=(DAY,), memory=adaptation),
+        "season": lambda: Season(
+            capacity, periods=periods, search=settings.period is None, memory=adaptation
+        ),
         "shape": lambda: Shape(capacity, memory=adaptation),
         "change": lambda: Change(capacity, memory=adaptation),
     }

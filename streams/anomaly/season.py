@@ -1,9 +1,10 @@
 """Seasonal envelope: how far a value is outside of what its phase of the period has seen.
 
-A period is divided into slots. Each keeps the least and the greatest value of this turn, and an
-envelope of earlier turns, which grows at once and shrinks by a share of the difference each turn.
-Expected is what the slot and its two neighbours have seen, so that a season may be early or late
-by a slot (daylight saving time).
+The period is given, or a day until autocorrelation finds a shorter one (``periods``). It is divided
+into slots. Each keeps the least and the greatest value of this turn, and an envelope of earlier
+turns, which grows at once and shrinks by a share of the difference each turn. Expected is what the
+slot and its two neighbours have seen, so that a season may be early or late by a slot (daylight
+saving time).
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from numpy.typing import NDArray
 
 from streams.anomaly.blocks import Blocks
 from streams.anomaly.detectors import Scores, empty_scores
+from streams.anomaly.periods import FOUND, NOTES, ROOM, look
 from streams.anomaly.standard import COUNT, ORIGIN, STANDARD, UNIT, standardise
 from streams.wire.compiling import inner, kernel
 
-__all__ = ["DAY", "WEEK", "Season"]
+__all__ = ["DAY", "SLOTS", "WEEK", "Season"]
 
-DAY, WEEK = (86_400_000, 24), (604_800_000, 56)
+SLOTS = 24
+"""Of a period, by default."""
+DAY, WEEK = (86_400_000, SLOTS), (604_800_000, 56)
 """Periods in milliseconds, and how many slots they have."""
 _SHRINK = 0.15
 """Share of the difference by which an envelope shrinks each turn."""
@@ -58,10 +62,13 @@ def turn(envelope, turns, at):
 
 
 @kernel
-def score_season(
-    envelopes, turns, clock, standard, series, time_ms, values, periods, slots, memory, out
-):
-    """Score and learn; ``clock`` is the first time, the last, and the last slot of each period."""
+def score_season(state, search, series, time_ms, values, periods, slots, memory, out):
+    """Score and learn; ``clock`` is the first time, the last, and the last slot of each period.
+
+    ``search`` is what ``look`` keeps; it has no room if the periods are given.
+    """
+    envelopes, turns, clock, standard = state
+    coarse, notes = search
     score, low, high = out
     for row in range(len(series)):
         i, now = series[row], time_ms[row]
@@ -77,6 +84,8 @@ def score_season(
         start = 0
         for number in range(len(periods)):
             period, count = periods[number], slots[number]
+            if number == 0 and notes.shape[1] > 0 and notes[i, FOUND] > 0.0:
+                period = int(notes[i, FOUND])
             slot = (now % period) * count // period
             if now - clock[i, 0] >= _TURNS * period:
                 least, most = seen_near(envelope, turns[i], start, count, slot)
@@ -92,11 +101,14 @@ def score_season(
             envelope[NOW_LOW, start + slot] = min(envelope[NOW_LOW, start + slot], value)
             start += count
         clock[i, 1] = now
-        standardise(standard[i], values[row], memory)
+        standardised = standardise(standard[i], values[row], memory)
+        if notes.shape[1] > 0 and look(coarse[i], notes[i], standardised, now, periods[0]):
+            turns[i, : slots[0]] = 0
+            clock[i, 0] = now
 
 
 class Season:
-    """Envelopes over some periods: by default a day, by the hour, and a week."""
+    """Envelopes over periods in slots; ``search``: the first one until a shorter one is found."""
 
     name = "season"
 
@@ -104,7 +116,8 @@ class Season:
         self,
         capacity: int,
         *,
-        periods: Sequence[tuple[int, int]] = (DAY, WEEK),
+        periods: Sequence[tuple[int, int]] = (DAY,),
+        search: bool = True,
         memory: float = 4000.0,
     ) -> None:
         self._periods = np.array([period for period, _ in periods], np.int64)
@@ -120,6 +133,8 @@ class Season:
                 "turns": ("<u1", width),
                 "clock": ("<i8", 2 + len(periods)),
                 "standard": ("<f8", STANDARD),
+                "coarse": ("<f4", ROOM if search else 0),
+                "notes": ("<f8", NOTES if search else 0),
             },
         )
 
@@ -129,7 +144,8 @@ class Season:
         """See ``Detector``."""
         found, state = empty_scores(self._scales, len(series)), self.blocks
         score_season(
-            *(state["envelopes"], state["turns"], state["clock"], state["standard"]),
+            (state["envelopes"], state["turns"], state["clock"], state["standard"]),
+            (state["coarse"], state["notes"]),
             *(series, time_ms, values, self._periods, self._slots, self._memory, found),
         )
         return found
