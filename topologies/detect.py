@@ -26,7 +26,7 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
     counts = DetectCounts()
     metrics = DetectMetrics(registry, counts)
 
-    def operators(_topic: str, partition: int, _partitions: int) -> tuple[Operator, ...]:
+    def operators(_topic: str, partition: int, partitions: int) -> tuple[Operator, ...]:
         operator = Detect(
             config.alerts,
             config.windows,
@@ -34,6 +34,7 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
             alerts_topic=names.alerts,
             state_topic=names.alerts_state,
             partition=partition,
+            partitions=partitions,
             counts=counts,
             closed=metrics.closed,
         )

@@ -55,6 +55,8 @@ class Detect:
         state_topic: gets every change, key = fingerprint; it needs as many partitions as
             ``windows`` and is the operator's log.
         partition: of ``windows``.
+        partitions: how many it has. With another number series go elsewhere, and that is no
+            absence: all are forgotten, their alerts resolved.
         counts: what it counts.
         closed: told of every window that was closed, its end in Unix milliseconds: whoever has a
             clock knows how long that took.
@@ -73,6 +75,7 @@ class Detect:
         alerts_topic: str,
         state_topic: str,
         partition: int,
+        partitions: int = 1,
         counts: DetectCounts | None = None,
         closed: Callable[[int], None] | None = None,
     ) -> None:
@@ -89,6 +92,7 @@ class Detect:
             self._panels.watching.detectors,
             alerts.active_max,
         )
+        self._partitions = self._spread = partitions
         self._stalled = Stalled(round(alerts.stalled_after * 1000))
         self._telling = Telling(
             alerts_topic, state_topic, partition, pending=alerts.publish_pending
@@ -112,8 +116,7 @@ class Detect:
         if header is None:
             self._counts.foreign_messages += live
             return Outcome()
-        wanted = self._wanted
-        changes = wanted.differ(self._states.rules) if live else wanted.due(batch.offset)
+        changes = self._changed() if live else self._wanted.due(batch.offset)
         scan = scanned.scan
         needed = header.closed or changes or self._panels.wants(header.rule, header.length_ms)
         if scan is None and needed:
@@ -240,22 +243,28 @@ class Detect:
 
     def _change_rules(self, offset: int, live: bool) -> list[Record]:
         """Bring the rules into force that hold from this message on."""
-        if not live:
-            self._wanted.replay(offset)
-        if not self._wanted.differ(self._states.rules):
+        spread = self._partitions if live else self._wanted.replay(offset)
+        if not self._changed(spread):
             return []
         self._states.replace(self._wanted.rules)
         end_ms = self._panels.latest_ms
         transitions = self._states.forget(np.empty(0, np.int32), end_ms)
         records = self._tell(transitions, live)
         self._rules_changed()
-        for channel, numbers in self._panels.unwanted():
+        for channel, numbers in self._panels.unwanted(everything=spread != self._spread):
             records += self._tell(self._states.forget(numbers, end_ms), live)
             self._panels.forget(numbers, channel, live)
+        self._spread = spread
         if live:
             self._counts.rule_changes += 1
-            records.append(self._telling.rules(self._wanted.encode(offset), end_ms))
+            value = self._wanted.encode(offset, spread)
+            records.append(self._telling.rules(value, end_ms))
         return records
+
+    def _changed(self, spread: int | None = None) -> bool:
+        """Whether other rules, or partitions, are wanted than there were."""
+        spread = self._partitions if spread is None else spread
+        return spread != self._spread or self._wanted.differ(self._states.rules)
 
     def _rules_changed(self) -> None:
         self._panels.want({(rule.window, rule.length_ms) for rule in self._states.rules})
@@ -276,12 +285,14 @@ class Detect:
 
     def snapshot(self) -> Sequence[bytes]:
         """Everything: series, open windows, detection, alerts, rules."""
-        return pack_state(self._panels, self._states, self._stalled, self._wanted.text)
+        return pack_state(
+            self._panels, self._states, self._stalled, self._wanted.text, self._spread
+        )
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Take over a snapshot. Raises MalformedRecord if it is none."""
         try:
-            text = unpack_state(chunks, self._panels, self._states, self._stalled)
+            text, self._spread = unpack_state(chunks, self._panels, self._states, self._stalled)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise MalformedRecord(f"no state of detect: {error}") from None
         self._wanted.restore(text)

@@ -24,6 +24,8 @@ class _Head(VersionedRecord):
     kind: Literal["detect"] = "detect"
     rules: str | None
     """What was set at run time."""
+    partitions: int
+    """Over which series were spread."""
     channels: tuple[tuple[str, int, int, int], ...]
     stalled: dict[str, Any]
     detection: tuple[int, ...]
@@ -34,13 +36,14 @@ class _Head(VersionedRecord):
 
 
 def pack_state(
-    panels: Panels, states: RuleStates, stalled: Stalled, rules: str | None
+    panels: Panels, states: RuleStates, stalled: Stalled, rules: str | None, partitions: int
 ) -> list[bytes]:
     """All state, as chunks."""
     detection = panels.watching.snapshots()
     of_rules = states.snapshot()
     head = _Head(
         rules=rules,
+        partitions=partitions,
         channels=tuple(panels.channels()),
         stalled=stalled.to_json(),
         detection=tuple(len(chunks) for chunks in detection),
@@ -52,8 +55,8 @@ def pack_state(
 
 def unpack_state(
     chunks: Iterable[bytes], panels: Panels, states: RuleStates, stalled: Stalled
-) -> str | None:
-    """Take over what ``pack_state`` gave; the rules that were set.
+) -> tuple[str | None, int]:
+    """Take over what ``pack_state`` gave; the rules that were set, and the partitions.
 
     Raises MalformedRecord, KeyError, ValueError, TypeError or IndexError.
     """
@@ -72,4 +75,4 @@ def unpack_state(
     panels.restore(head.channels, columns, detection)
     states.restore(rest)
     stalled.restore(head.stalled)
-    return head.rules
+    return head.rules, head.partitions

@@ -8,41 +8,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue
-from opentelemetry.proto.metrics.v1.metrics_pb2 import (
-    ExponentialHistogramDataPoint,
-    HistogramDataPoint,
-    NumberDataPoint,
-    SummaryDataPoint,
-)
 
 from schemas.config.alerts import Alerts
 from schemas.config.anomaly import Anomaly
 from schemas.config.windows import WindowRule, Windows
 from schemas.records.alerts import MovedWith
-from streams import wire
 from streams.anomaly.detection import Observed
 
 from .counts import DetectCounts, DetectState
+from .describing import describe
 from .intake import Points
 from .moved_together import moved_together
-from .series import Attributes, Description, Series, SeriesTable, Service, grown
+from .series import Series, SeriesTable, grown
 from .statistics import RAW, derive
 from .transitions import Transition
 from .watching import Watching
 
 __all__ = ["Channel", "Panels"]
-
-_POINTS: dict[int, Any] = {
-    5: NumberDataPoint,
-    7: NumberDataPoint,
-    9: HistogramDataPoint,
-    10: ExponentialHistogramDataPoint,
-    11: SummaryDataPoint,
-}
-"""Messages by field of Metric.data."""
-_TEXT_MAX = 500
-"""Characters of a text that names a series."""
 
 
 @dataclass(slots=True)
@@ -111,11 +93,11 @@ class Panels:
         else:
             self._counts.unknown_messages += 1
 
-    def unwanted(self) -> list[tuple[Channel, NDArray[np.int32]]]:
-        """Channels that no rule looks at any more, with their series."""
+    def unwanted(self, everything: bool = False) -> list[tuple[Channel, NDArray[np.int32]]]:
+        """Channels that no rule looks at any more, or ``everything``, with their series."""
         found = []
         for place, channel in self._channels.items():
-            if place not in self._wanted:
+            if everything or place not in self._wanted:
                 numbers = self.table.of_channel(channel.place)
                 if len(numbers):
                     found.append((channel, numbers))
@@ -149,7 +131,7 @@ class Panels:
         new = table.add(
             points.series[unknown],
             channel.place,
-            lambda index: _describe(points, int(unknown[index]), channel.rule, tenant),
+            lambda index: describe(points, int(unknown[index]), channel.rule, tenant),
         )
         if len(new):
             self._reserve()
@@ -300,32 +282,3 @@ class Panels:
         self._filled[rows] = 1
         self._rows[rows] = columns["row_values"].reshape(len(rows), len(RAW))
         self._traces[rows] = columns["row_traces"].reshape(len(rows), 2)
-
-
-def _describe(points: Points, point: int, rule: WindowRule, tenant: str) -> Description:
-    scan = points.scan
-    service = _short(scan.service_name(points.data, int(scan.resource[point])))
-    body = points.data[int(scan.start[point]) : int(scan.stop[point])]
-    parsed = _POINTS[int(scan.data[point])].FromString(body)
-    attributes: Attributes = tuple(
-        sorted((_short(each.key), _value(each.value)) for each in parsed.attributes)
-    )
-    name = points.name(point)
-    return Description(Service(_short(tenant), service), name, attributes, points.kind(point, rule))
-
-
-def _value(value: AnyValue) -> str | bool | int | float:
-    kind = value.WhichOneof("value")
-    if kind in ("bool_value", "int_value", "double_value"):
-        found: bool | int | float = getattr(value, kind)
-        return found
-    return _short(
-        value.string_value if kind == "string_value" else "" if kind is None else str(value)
-    )
-
-
-def _short(text: str) -> str:
-    """A text that many of fit into a record; what is cut has its hash, so that texts differ."""
-    if len(text) <= _TEXT_MAX:
-        return text
-    return f"{text[: _TEXT_MAX - 17]}…{wire.hash64(text.encode()):016x}"

@@ -1,8 +1,8 @@
-"""Which rules are in force from which message on.
+"""Which rules are in force from which message on, and over how many partitions series are spread.
 
-They change by configuration and by the value of `alerts.rules` that is set at run time. Neither is
-replayed, and what a message means depends on them: so each change is written into the operator's
-log with the offset of the first message that it counts for.
+Rules change by configuration and by the value of `alerts.rules` that is set at run time, partitions
+by who adds some. Nothing of it is replayed, and what a message means depends on it: so each change
+is written into the operator's log with the offset of the first message that it counts for.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class RuleText:
         """What was set at run time; None: nothing."""
         self.rules = self._compiled(None)
         """What is wanted."""
-        self._scheduled: list[tuple[int, str | None]] = []
+        self._scheduled: list[tuple[int, str | None, int]] = []
 
     def _compiled(self, text: str | None) -> tuple[Rule, ...]:
         return compile_rules(self._alerts, self._windows, text)
@@ -65,27 +65,32 @@ class RuleText:
 
     # --- the log
 
-    def encode(self, offset: int) -> bytes:
-        """A record: what is wanted holds from this message on."""
-        return json.dumps({"schema_version": 1, "offset": offset, "rules": self.text}).encode()
+    def encode(self, offset: int, partitions: int) -> bytes:
+        """A record: what is wanted holds from this message on, for so many partitions."""
+        said = {"offset": offset, "rules": self.text, "partitions": partitions}
+        return json.dumps({"schema_version": 1, **said}).encode()
 
     def recall(self, value: bytes) -> None:
         """Take such a record back, for messages that are replayed. Raises MalformedRecord."""
         try:
             found = json.loads(value)
             offset, text = int(found["offset"]), found["rules"]
+            partitions = int(found["partitions"])
         except (ValueError, TypeError, KeyError):
             raise MalformedRecord("no record of alert rules") from None
-        self._scheduled.append((offset, text if isinstance(text, str) else None))
+        self._scheduled.append((offset, text if isinstance(text, str) else None, partitions))
 
     def due(self, offset: int) -> bool:
         """Whether other rules held from this message on, or from one before it that was passed."""
         return bool(self._scheduled) and self._scheduled[0][0] <= offset
 
-    def replay(self, offset: int) -> None:
-        """Want what held for this message."""
+    def replay(self, offset: int) -> int:
+        """Want what held for this message, which is ``due``; the number of partitions then."""
+        partitions = 0
         while self.due(offset):
-            self.restore(self._scheduled.pop(0)[1])
+            _, text, partitions = self._scheduled.pop(0)
+            self.restore(text)
+        return partitions
 
 
 def _versions(rules: Sequence[Rule]) -> list[tuple[str, str]]:

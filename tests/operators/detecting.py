@@ -17,7 +17,7 @@ from streams.alerts.telling import RULES_TYPE
 from tests.operators.battery import PARTITION, Adjust, Case
 from tests.streams.windows.messages import Group, distribution, messages
 
-__all__ = ["DETECTING", "alerts", "detect"]
+__all__ = ["BUSY_TEXT", "DETECTING", "alerts", "detect"]
 
 ALERTS, STATE = "alerts", "alerts.state"
 LENGTH_MS = 10_000
@@ -51,6 +51,10 @@ VECTORS = {
     "on": {"window": "services", "length": "10s", "statistic": "strangeness"},
     "anomaly": {"sensitivity": 100},
 }
+BUSY_TEXT = (
+    "- {name: Busy, on: {window: spans, length: 10s, statistic: count},"
+    " threshold: {op: '>=', value: 3}}"
+)
 _TEXTS = (
     "- {name: Many, on: {window: spans, length: 10s, statistic: count},"
     " threshold: {op: '>=', value: 2}}",

@@ -396,3 +396,25 @@ def test_values_that_detection_cannot_use_are_counted_once() -> None:
     h.window()
     assert (h.counts.left_out["missing"], h.counts.values) == (2, 3)
     assert h.counts.partitions[3].watched == 1
+
+
+def test_series_that_go_to_other_partitions_are_not_absent() -> None:
+    h = host(BUSY, SILENT)
+    for number in range(1, 4):
+        h.window(requests("cart", [0.1] * 3), number=number)
+        h.window(requests("cart"), rule="services", number=number)
+    h.snapshot()
+
+    def more(counts: DetectCounts) -> Detect:
+        return detect(alerts(BUSY, SILENT), counts=counts, partitions=2)
+
+    h.restart(more)
+    (event,) = h.window(number=4)
+    assert (event.state, event.reason) == ("resolved", "series_gone")
+    assert h.window(rule="services", number=4) == []
+    assert h.operator.series == 0
+    # From the same snapshot, with what was told since.
+    h.restart(more)
+    assert h.operator.series == 0
+    assert h.window(rule="services", number=5) == []
+    assert sum(map(of_rules, h.visible)) == 1
