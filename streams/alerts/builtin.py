@@ -75,7 +75,7 @@ BUILTIN = """\
 # Much more or much less comes than used to.
 - name: RateUnusual
   on: {window: services, length: 10s, statistic: rate}
-  anomaly: {sensitivity: 40, direction: both, min_change: 0.5, min_difference: 1}
+  anomaly: {sensitivity: 40, direction: both, min_change: 0.25, min_difference: 0.5}
   at_least: {windows: 3, of: 4}
   keep_firing_for: 30s
   summary: >-
