@@ -29,8 +29,9 @@ BITS = 31
 # Control: items that were not aggregated, by reason; then items of each rule.
 TIMELESS, AHEAD, NO_TEMPORALITY, TOO_MANY_BUCKETS = range(32, 36)
 FAULTS = 36  # by bit of PointFault, of which there are less than 8
-NO_DURATION = 44
-RULE_ITEMS = 45
+NEGATIVE = 44
+NO_DURATION = 45
+RULE_ITEMS = 46
 RULES_MAX = 64
 CONTROL_WORDS = RULE_ITEMS + RULES_MAX
 

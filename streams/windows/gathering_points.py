@@ -239,6 +239,9 @@ def gather_points(
         if kind == HISTOGRAM and last - first > buckets_max:
             add_to(c, t.TOO_MANY_BUCKETS, 1)
             continue
+        if kind == SUM and floats[said.VALUE, i] < 0.0:
+            add_to(c, t.NEGATIVE, 1)
+            continue
         pane = time_ms // pane_ms
         limits = np.int64(-1)
         if kind == HISTOGRAM:

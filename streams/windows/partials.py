@@ -51,6 +51,7 @@ _DROPPED = {
     "ahead": t.AHEAD,
     "no_temporality": t.NO_TEMPORALITY,
     "too_many_buckets": t.TOO_MANY_BUCKETS,
+    "negative": t.NEGATIVE,
 } | {
     fault.name.lower(): t.FAULTS + fault.value.bit_length() - 1
     for fault in wire.PointFault

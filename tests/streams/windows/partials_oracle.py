@@ -87,6 +87,8 @@ class Gathered:
     cells: dict[tuple[Group, int, tuple[float, ...] | None], Cell] = field(default_factory=dict)
     points: Counter[Point] = field(default_factory=Counter)
     streams: dict[Point, Any] = field(default_factory=dict)
+    rows: list[tuple[Point, Any]] = field(default_factory=list)
+    """Cumulative points, each with its stream: points of two streams can be equal."""
     dropped: Counter[str] = field(default_factory=Counter)
     items: Counter[str] = field(default_factory=Counter)
     progress_ms: int = 0
@@ -308,6 +310,8 @@ def _take_point(
         fault = "no_temporality"
     if fault is None and data == "histogram":
         fault = "too_many_buckets" if len(point.bucket_counts) > settings.buckets_max else None
+    if fault is None and KINDS[key][0] == "sum" and getattr(point, point.WhichOneof("value")) < 0:
+        fault = "negative"
     if fault is not None:
         found.dropped[fault] += 1
         return
@@ -323,6 +327,7 @@ def _take_point(
                 *(metric.unit, str(point.attributes)),
             )
             found.streams[said] = stream
+            found.rows.append((said, stream))
             continue
         bounds = tuple(point.explicit_bounds) if data == "histogram" else None
         cell = found.cell(group, pane, bounds)
