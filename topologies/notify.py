@@ -15,9 +15,9 @@ fires, and tells again only what was under way.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
 
 from schemas.batches import Batch
 from schemas.config import Config
@@ -26,9 +26,11 @@ from schemas.errors import OtlpStreamsError
 from schemas.records import AlertEvent, MalformedRecord, Value
 from schemas.records.silences import Silences
 from streams.edges.notifiers import (
+    Known,
     Notifier,
     NotifierMetrics,
     Sender,
+    Start,
     TargetMetrics,
     create_sender,
     of_event,
@@ -38,7 +40,7 @@ from topologies.alerts import read_state
 from topologies.runtime import Stage, serve
 from topologies.tap import Message, follow
 
-__all__ = ["NotifySink", "run", "stage"]
+__all__ = ["NotifySink", "run", "stage", "start_of"]
 
 UNSAID = ("pending", "inactive")
 """States that nobody is told of."""
@@ -124,18 +126,34 @@ class NotifySink:
     async def _recall(self) -> None:
         while True:
             try:
-                newest = await read_state(self._read_state())
+                start = await start_of(self._read_state(), self._link)
             except OtlpStreamsError as error:
                 _log.warning("%s: %s; next try in %g s", self._name, error, RETRY_S)
                 await asyncio.sleep(RETRY_S)
             else:
                 break
-        unsaid = {each.fingerprint for each in newest.values() if each.state in UNSAID}
-        known = [of_event(each, self._link) for each in newest.values() if each.state not in UNSAID]
-        known.sort(key=lambda alert: alert.at_s)
-        self._notifier.begin(known, unsaid)
-        firing = sum(alert.firing for alert in known)
-        _log.info("%s: %d alerts fire at the start", self._name, firing)
+        self._notifier.begin(start)
+        _log.info("%s: %d alerts fire at the start", self._name, len(start.firing))
+
+
+async def start_of(messages: AsyncGenerator[Message, None], link: str = "") -> Start:
+    """What is known at the start, from the messages of ``alerts.state``."""
+    start = Start({}, {}, set())
+    states = read_state(messages)
+    async with contextlib.aclosing(states):
+        async for fingerprint, event in states:
+            start.firing.pop(fingerprint, None)
+            start.newest.pop(fingerprint, None)
+            start.unsaid.discard(fingerprint)
+            if event is None:
+                continue
+            if event.state in UNSAID:
+                start.unsaid.add(fingerprint)
+                continue
+            start.newest[fingerprint] = Known(event.id, event.at.timestamp())
+            if event.active:
+                start.firing[fingerprint] = of_event(event, link)
+    return start
 
 
 def stage(config: Config, target: str, sender: Sender, metrics: TargetMetrics) -> Stage:
@@ -151,7 +169,7 @@ def stage(config: Config, target: str, sender: Sender, metrics: TargetMetrics) -
         notifier = notifiers[partition] = Notifier(target, settings, sender, metrics)
         return NotifySink(target, notifier, metrics, state, config.notify.external_url)
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
         await sender.start()
         try:

@@ -19,6 +19,7 @@ from streams.edges.notifiers import (
     Notification,
     Notifier,
     NotifierMetrics,
+    Start,
     TargetMetrics,
     create_sender,
     of_event,
@@ -178,7 +179,7 @@ async def test_the_table_of_a_target() -> None:
     assert isinstance(sink, LastingSink)
     assert table.warnings() == {}
     ears.answer = BackendUnavailable("away")
-    sink._notifier.begin([])
+    sink._notifier.begin(Start({}, {}, set()))
     task = asyncio.create_task(sink.deliver([as_batch(event("cart"))]))
     await until(lambda: table.warnings() != {})  # type: ignore[misc]
     assert "Kafka" in table.warnings()["target"]

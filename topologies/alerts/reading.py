@@ -50,9 +50,15 @@ async def current(config: Config, filters: Filters) -> list[AlertEvent]:
     """
     topic = config.topics.names.alerts_state
     await _exists(config, topic)
-    newest = await read_state(follow(config.kafka, topic, from_beginning=True, to_end=True))
-    found = filter(filters.accept, newest.values())
-    return sorted(found, key=lambda each: (_ORDER.index(each.state), each.at, each.id))
+    found = dict[str, AlertEvent]()
+    states = read_state(follow(config.kafka, topic, from_beginning=True, to_end=True))
+    async with contextlib.aclosing(states):
+        async for fingerprint, event in states:
+            if event is not None and filters.accept(event):
+                found[fingerprint] = event
+            else:
+                found.pop(fingerprint, None)
+    return sorted(found.values(), key=lambda each: (_ORDER.index(each.state), each.at, each.id))
 
 
 async def history(
@@ -79,16 +85,17 @@ async def history(
     return sorted(found.values(), key=lambda each: each.at), unreadable
 
 
-async def read_state(messages: AsyncGenerator[Message, None]) -> dict[str, AlertEvent]:
-    """The newest event of each alert, by fingerprint, from the messages of ``alerts.state``.
+async def read_state(
+    messages: AsyncGenerator[Message, None],
+) -> AsyncGenerator[tuple[str, AlertEvent | None], None]:
+    """Fingerprints and what became of them, from messages of ``alerts.state``; the last one counts.
 
-    What is no alert's is passed over.
+    None: it was taken away. What is no alert's is passed over.
     """
-    newest = dict[str, AlertEvent]()
     async with contextlib.aclosing(messages):
         async for message in messages:
             if not message.value:
-                newest.pop((message.key or b"").decode("utf-8", "replace"), None)
+                yield (message.key or b"").decode("utf-8", "replace"), None
                 continue
             kind = dict(message.headers).get("ce_type", b"").decode("utf-8", "replace")
             if kind.removeprefix(ALERT_TYPE) not in get_args(AlertState):
@@ -99,8 +106,7 @@ async def read_state(messages: AsyncGenerator[Message, None]) -> dict[str, Alert
                 place = f"{message.topic} partition {message.partition} offset {message.offset}"
                 _log.warning("%s ignored: %s", place, error)
                 continue
-            newest[event.fingerprint] = event
-    return newest
+            yield event.fingerprint, event
 
 
 async def _exists(config: Config, topic: str) -> None:

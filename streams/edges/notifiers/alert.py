@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from schemas.records.alerts import AlertEvent, MovedWith
 
-__all__ = ["Alert", "Notification", "of_event"]
+__all__ = ["Alert", "Known", "Notification", "Start", "of_event"]
 
 _MOVED_MAX = 5
 
@@ -31,6 +31,24 @@ class Alert(NamedTuple):
     """When it came to this."""
     url: str = ""
     """Where to look at it."""
+
+
+class Known(NamedTuple):
+    """The newest transition of an alert that is known of before it is delivered."""
+
+    id: str
+    at_s: float
+    """Unix seconds."""
+
+
+class Start(NamedTuple):
+    """What is known before the first delivery, by fingerprint."""
+
+    firing: dict[str, Alert]
+    newest: dict[str, Known]
+    """Of what fires, and of what is over."""
+    unsaid: set[str]
+    """Alerts whose newest is nothing to be told of."""
 
 
 class Notification(NamedTuple):

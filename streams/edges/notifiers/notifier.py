@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ from schemas.config.notify import NotifyTarget
 from schemas.errors import BackendRefused, BackendUnavailable, PermanentError, RetriesExhausted
 from schemas.records.silences import Silences
 
-from .alert import Alert, Notification
+from .alert import Alert, Known, Notification, Start
 from .availability import Availability
 from .grouping import Groups
 from .matching import Matching, Muting
@@ -86,9 +86,9 @@ class Notifier:
         self._plan: Planner = (
             Resends(target) if isinstance(target, AlertmanagerTarget) else Groups(target)
         )
-        self._newest: dict[str, Alert] = {}
+        self._newest: dict[str, Known] = {}
         """What was known at the beginning, until there is news."""
-        self._unsaid: frozenset[str] = frozenset()
+        self._unsaid: set[str] = set()
         self._waiting: dict[str, _Waiting] = {}
         self._held = {"frozen": False, "paused": False}
         self._begun = asyncio.Event()
@@ -103,23 +103,17 @@ class Notifier:
         """Whether the target answers, as far as is known."""
         return self._availability.is_up
 
-    def begin(self, alerts: Iterable[Alert], unsaid: Iterable[str] = ()) -> None:
-        """Go to work.
-
-        Args:
-            alerts: the newest of each alert that is known, firing or over.
-            unsaid: fingerprints of those whose newest is nothing to be told of.
-        """
-        self._unsaid = frozenset(unsaid)
+    def begin(self, start: Start) -> None:
+        """Go to work."""
+        self._newest, self._unsaid = start.newest, start.unsaid
         now_s = self._clock()
-        for alert in alerts:
+        for alert in sorted(start.firing.values(), key=lambda each: each.at_s):
             if not self._matches(alert.labels):
                 continue
-            self._newest[alert.fingerprint] = alert
-            if alert.firing and len(self._plan) >= self._target.max_alerts:
-                self._metrics.transitions["overflow"].inc()
-            elif alert.firing:
+            if len(self._plan) < self._target.max_alerts:
                 self._plan.recall(alert, now_s)
+            else:
+                self._metrics.transitions["overflow"].inc()
         self._begun.set()
         self._metrics.pending.set_function(lambda: len(self._waiting))
         self._metrics.alerts.set_function(lambda: len(self._plan))

@@ -17,8 +17,10 @@ from schemas.config import Notify
 from schemas.errors import BackendRefused, RetriesExhausted
 from streams.edges.notifiers import (
     Alert,
+    Known,
     Notifier,
     NotifierMetrics,
+    Start,
     TargetMetrics,
     TooManyAlerts,
     create_sender,
@@ -30,6 +32,14 @@ from .test_grouping import silenced
 
 QUICK = {"group_wait": 0, "group_interval": "40ms", "repeat_interval": "1h", "group_by": ["..."]}
 RETRY = {"initial": 0.01, "maximum": 0.02}
+
+
+def known(alerts: Sequence[Alert] = (), unsaid: Sequence[str] = ()) -> Start:
+    return Start(
+        {each.fingerprint: each for each in alerts if each.firing},
+        {each.fingerprint: Known(each.id, each.at_s) for each in alerts},
+        set(unsaid),
+    )
 
 
 class Target:
@@ -115,7 +125,7 @@ async def running(
         notifier = Notifier("it", notify.targets["it"], sender, metrics)
         found = Running(notifier, metrics, target, registry)
         await sender.start()
-        notifier.begin(alerts, unsaid)
+        notifier.begin(known(alerts, unsaid))
         try:
             yield found
         finally:
@@ -340,7 +350,7 @@ async def test_a_defect_is_raised_by_whoever_waits_or_comes() -> None:
     )
     metrics = NotifierMetrics(CollectorRegistry()).of("it")
     notifier = Notifier("it", notify.targets["it"], Broken(), metrics)
-    notifier.begin([])
+    notifier.begin(known())
     try:
         for name in "ab":
             with pytest.raises(ZeroDivisionError):
