@@ -17,9 +17,9 @@ from streams.wire.compiling import inner, kernel
 
 __all__ = ["BINS", "SURPRISE_MAX", "Calibration"]
 
-BINS = 64
+BINS = 60
 _PER_OCTAVE = 6.0
-_FIRST = 36
+_FIRST = 34
 """Bin of a series' first score above 0: 6 octaves have room below, 4 above."""
 _SHIFT = 8
 _TAIL = 0.05

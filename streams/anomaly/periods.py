@@ -13,10 +13,10 @@ from streams.wire.compiling import inner
 
 __all__ = ["FOUND", "NOTES", "ROOM", "look"]
 
-ROOM = 128
+ROOM = 64
 """Means that are kept."""
-_LAG_LEAST, _LAG_MOST = 6, 48
-"""Lags that are looked at: a shorter one has no shape, a longer one comes less than three times."""
+_LAG_LEAST, _LAG_MOST = 5, 24
+"""Lags that are looked at: a shorter one has no shape, a longer one comes less than twice and a half."""
 _STRONG = 0.7
 """Autocorrelation that a period needs, ..."""
 _STRONGER = 0.1
@@ -25,6 +25,10 @@ _ALIKE = 0.1
 """Relative difference within which a period is the usual one."""
 _USUALS_MOST = 28.0
 """The search ends when the history has so many of the usual periods."""
+_DIVISORS = np.array([1, 2, 3, 4, 6, 8, 12, 24, 48, 72, 96, 144, 288, 720, 1440])
+"""Of the usual period: what people and machines repeat things by."""
+_NEAR = 0.04
+"""Relative difference within which such a one is meant."""
 _FILLED, _GRAIN, _SUM, _SUMMED, _SINCE, FOUND, _STRENGTH = range(7)
 NOTES = 7
 
@@ -48,6 +52,14 @@ def correlation(coarse, lag):
 
 
 @inner
+def top(values, lag):
+    """How far beyond a lag the top of a parabola through it and its neighbours is."""
+    left, right = values[lag - 1], values[min(lag + 1, len(values) - 1)]
+    bend = left - 2.0 * values[lag] + right
+    return min(max(0.5 * (left - right) / bend, -0.5), 0.5) if bend < 0.0 else 0.0
+
+
+@inner
 def best_lag(coarse):
     """The lag of the first peak that is nearly the highest, a fraction, and its correlation."""
     values = np.zeros(_LAG_MOST + 2)
@@ -60,10 +72,27 @@ def best_lag(coarse):
     for lag in range(_LAG_LEAST, _LAG_MOST + 1):
         peak = values[lag] >= values[lag - 1] and values[lag] > values[lag + 1]
         if peak and values[lag] >= most - 0.5 * _STRONGER:
-            left, right = values[lag - 1], values[lag + 1]
-            bend = left - 2.0 * values[lag] + right
-            return lag + (0.5 * (left - right) / bend if bend < 0.0 else 0.0), values[lag]
+            period, times = lag + top(values, lag), 1
+            # Multiples of it tell it more exactly.
+            while (times + 1) * period + 1.0 <= _LAG_MOST:
+                times += 1
+                near = int(round(times * period))
+                if values[near] < values[near - 1]:
+                    near -= 1
+                elif values[near] < values[near + 1]:
+                    near += 1
+                period = (near + top(values, near)) / times
+            return period, values[lag]
     return 0.0, 0.0
+
+
+@inner
+def rounded(period, usual):
+    """A whole part of the usual period that is near, else the period."""
+    for divisor in _DIVISORS:
+        if abs(period * divisor / usual - 1.0) < _NEAR:
+            return float(usual // divisor)
+    return np.floor(period)
 
 
 @inner
@@ -87,11 +116,12 @@ def look(coarse, notes, value, now, usual):
         return False
     changed, span = False, now - notes[_SINCE]
     lag, strength = best_lag(coarse)
-    period = lag * span / (ROOM - 1)
+    points = ROOM * notes[_GRAIN]
+    period = lag * span / ROOM * points / (points - 1.0)
     if strength >= _STRONG and strength > notes[_STRENGTH] + _STRONGER:
         ratio = period / usual
         if ratio < 1.0 + _ALIKE:
-            found = 0.0 if ratio > 1.0 - _ALIKE else np.floor(period)
+            found = 0.0 if ratio > 1.0 - _ALIKE else rounded(period, usual)
             changed = found != notes[FOUND]
             notes[FOUND], notes[_STRENGTH] = found, strength
     for at in range(ROOM // 2):

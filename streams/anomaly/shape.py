@@ -99,7 +99,7 @@ class Shape:
         capacity: int,
         *,
         lengths: Sequence[int] = (16, 24),
-        history: int = 600,
+        history: int = 400,
         memory: float = 4000.0,
     ) -> None:
         self._counts = np.array([length // _GRAIN for length in lengths], np.int64)
