@@ -26,7 +26,7 @@ _TAIL = 0.05
 """Share of the scores that a tail is fitted to."""
 _SHAPE, _WORTH = 0.2, 20.0
 """Shape of a tail before anything is known, and how many excesses it is worth."""
-SURPRISE_MAX = 3.5
+SURPRISE_MAX = 3.0
 """Greatest -log10 p: no detector is believed beyond, so that none decides alone."""
 _HALVED = 65_000
 _REFIT = 256

@@ -16,7 +16,7 @@ __all__ = ["FOUND", "NOTES", "ROOM", "look"]
 ROOM = 64
 """Means that are kept."""
 _LAG_LEAST, _LAG_MOST = 5, 24
-"""Lags that are looked at: a shorter one has no shape, a longer one comes less than twice and a half."""
+"""Lags that are looked at: a shorter one has no shape, a longer one comes too seldom."""
 _STRONG = 0.7
 """Autocorrelation that a period needs, ..."""
 _STRONGER = 0.1
@@ -76,7 +76,7 @@ def best_lag(coarse):
             # Multiples of it tell it more exactly.
             while (times + 1) * period + 1.0 <= _LAG_MOST:
                 times += 1
-                near = int(round(times * period))
+                near = int(times * period + 0.5)
                 if values[near] < values[near - 1]:
                     near -= 1
                 elif values[near] < values[near + 1]:

@@ -41,10 +41,17 @@ _YOUNG = 1000
 """Age at which what was learnt first is halved; then at every doubling: it is the least true."""
 _DAY_MS = 86_400_000.0
 _TOTAL, _STARTED, _EXPECTED, _AGE, _SINCE, _ONSET, _AGO = range(7)
-_MARGIN = 0.25
-"""By how much a score must surpass the onset of an episode to be one itself, ..."""
-_WAIT_LEAST, _WAIT_SHARE, _WAIT_MOST = 10.0, 0.03, 300.0
+_MARGIN, _ENOUGH = 0.25, 1.0
+"""By how much a score must surpass the onset of an episode to be one itself, unless that one was
+so great that nobody would overlook it, ..."""
+_WAIT_LEAST, _WAIT_SHARE, _WAIT_MOST = 10.0, 0.03, 500.0
 """... within a share of the series' age, in points within these bounds."""
+_RARE, _USUAL, _USUAL_WORTH = 0.01, 0.85, 300.0
+"""The rarest share of points, the surprise that usually begins it, and the points which that is
+worth against a series' own."""
+_OWN = 0.3
+"""How much of a series' own habit of surprising is taken from its scores: all of it would hide
+series that are often in trouble, nothing lets the restless ones drown the others."""
 
 
 @inner
@@ -53,6 +60,21 @@ def begins(counts, pooled, dead_time):
     usual = (pooled[_STARTED] + _EPISODES) / (pooled[_EXPECTED] + _EPISODES / _EPISODE_SHARE)
     share = (counts[_STARTED] + _EPISODES) / (counts[_EXPECTED] + _EPISODES / usual)
     return min(max(share, 1.0 / max(dead_time, 1.0)), 1.0)
+
+
+@inner
+def temper(histogram, usual, total):
+    """Factor for the scores of a series, below 1 if it surprises more often than others."""
+    limit = _RARE * (total + _USUAL_WORTH)
+    at, above, below = _BINS, 0.0, 0.0
+    while at > 0:
+        below = above
+        above += histogram[at - 1] + usual[at - 1]
+        at -= 1
+        if above > limit:
+            break
+    start = (at + (above - limit) / (above - below)) / _PER_UNIT
+    return (_USUAL / max(start, 1e-3)) ** _OWN
 
 
 @inner
@@ -86,7 +108,7 @@ def seen_rate(rate, dead_time):
 
 
 @kernel
-def judge(state, shared, kinds, interval, series, surprise, edges, limits, settings, out):
+def judge(state, shared, kinds, interval, series, surprise, edges, usual, limits, settings, out):
     """Rates of alarms, and which scores begin an episode; ``out`` has an array per result."""
     histogram, counters = state
     pool, pools = shared
@@ -101,7 +123,6 @@ def judge(state, shared, kinds, interval, series, surprise, edges, limits, setti
             continue
         own, counts, pooled = histogram[i], counters[i], pools[kind]
         place = min(int(found * _PER_UNIT), _BINS - 1)
-        score[row] = found / SURPRISE_MAX
         points, step = counts[_TOTAL], abs(interval[i, 0])
         ready = counts[_AGE] >= warmup
         if ready and step > 0.0:
@@ -120,14 +141,17 @@ def judge(state, shared, kinds, interval, series, surprise, edges, limits, setti
             p_value[row] = max(p, floor)
             rate[row] = seen_rate(p_value[row] * share, dead_time) * day
             least[row] = seen_rate(floor * share, dead_time) * day
+        tempered = min(found * temper(own, usual, points), SURPRISE_MAX)
+        score[row] = tempered / SURPRISE_MAX
         # An onset is a score that no greater one was shortly before.
         wait = min(max(_WAIT_SHARE * counts[_AGE], _WAIT_LEAST), _WAIT_MOST)
         counts[_AGO] += 1.0
         if counts[_AGO] > wait:
             counts[_ONSET] = 0.0
-        if counts[_ONSET] == 0.0 or found > counts[_ONSET] + _MARGIN:
+        before = counts[_ONSET]
+        if before == 0.0 or (before < _ENOUGH and tempered > before + _MARGIN):
             onset[row] = score[row]
-            counts[_ONSET], counts[_AGO] = found, 0.0
+            counts[_ONSET], counts[_AGO] = tempered, 0.0
         # Learn.
         counts[_SINCE] += 1.0
         begun, share = 0.0, 0.0
@@ -170,6 +194,8 @@ class Rates:
         self._limits = (2.0 * memory, 2.0 * _CLASS_MEMORY, float(warmup))
         self._settings = (float(dead_time), extrapolation)
         self._edges = np.arange(_BINS + 1) / _PER_UNIT
+        beyond = _USUAL_WORTH * _RARE ** (self._edges / _USUAL)
+        self._usual = beyond[:-1] - beyond[1:]
         arrays = {"histogram": ("<f4", _BINS), "counters": ("<f8", 7)}
         self.blocks = Blocks(capacity, arrays)
         self.shared = Blocks(kinds, arrays)
@@ -186,6 +212,7 @@ class Rates:
         state, shared = self.blocks, self.shared
         judge(
             *((state["histogram"], state["counters"]), (shared["histogram"], shared["counters"])),
-            *(kinds, interval, series, surprise, self._edges, self._limits, self._settings, out),
+            *(kinds, interval, series, surprise, self._edges, self._usual),
+            *(self._limits, self._settings, out),
         )
         return out
