@@ -59,7 +59,8 @@ class Observed(NamedTuple):
     high: NDArray[np.float64]
     """Greatest value that was expected."""
     onset: NDArray[np.float64]
-    """``score`` where an episode begins or becomes much stranger, else 0."""
+    """``score`` where an episode begins or becomes much stranger, lower for a series that is often
+    strange and higher for a calm one; else 0."""
 
 
 class Detection:

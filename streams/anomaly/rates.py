@@ -142,7 +142,7 @@ def judge(state, shared, kinds, interval, series, surprise, edges, usual, limits
             rate[row] = seen_rate(p_value[row] * share, dead_time) * day
             least[row] = seen_rate(floor * share, dead_time) * day
         tempered = min(found * temper(own, usual, points), SURPRISE_MAX)
-        score[row] = tempered / SURPRISE_MAX
+        score[row] = found / SURPRISE_MAX
         # An onset is a score that no greater one was shortly before.
         wait = min(max(_WAIT_SHARE * counts[_AGE], _WAIT_LEAST), _WAIT_MOST)
         counts[_AGO] += 1.0
@@ -150,7 +150,7 @@ def judge(state, shared, kinds, interval, series, surprise, edges, usual, limits
             counts[_ONSET] = 0.0
         before = counts[_ONSET]
         if before == 0.0 or (before < _ENOUGH and tempered > before + _MARGIN):
-            onset[row] = score[row]
+            onset[row] = tempered / SURPRISE_MAX
             counts[_ONSET], counts[_AGO] = tempered, 0.0
         # Learn.
         counts[_SINCE] += 1.0
