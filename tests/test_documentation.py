@@ -229,7 +229,9 @@ def _needs_kafka(page: Path) -> bool:
 @pytest.fixture
 def terminal(page: Path, tmp_path: Path) -> Iterator[Terminal]:
     terminal = Terminal(
-        tmp_path, sampling=page.name == "sampling.md", alerts=page.name == "alerts.md"
+        tmp_path,
+        sampling=page.name == "sampling.md",
+        alerts=page.name in ("aggregation.md", "alerts.md"),
     )
     try:
         yield terminal

@@ -29,9 +29,7 @@ def demo(  # noqa: PLR0917 - typer calls it by name
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(
-            min=1, metavar="PER_S", help="Spans a second, by as many clients."
-        ),
+        typer.Option(min=1, metavar="PER_S", help="Spans a second, by as many clients."),
     ] = None,
     incident: Annotated[
         str | None,
