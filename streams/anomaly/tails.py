@@ -2,12 +2,12 @@
 
 Within the histogram a score's probability is the share of those in its bin and above, which is a
 conformal p-value (Vovk, Gammerman, Shafer, "Algorithmic Learning in a Random World", 2005): of
-exchangeable scores at most a share p has a p-value of p or less. Beyond the bin above which only
-``share`` of the scores lie, the excesses over that bin's edge follow a generalised Pareto
-distribution (Pickands, "Statistical Inference Using Extreme Order Statistics", 1975), fitted by
-probability-weighted moments (Hosking and Wallis, "Parameter and Quantile Estimation for the
-Generalized Pareto Distribution", 1987) of the bins' middles. The shape is drawn towards one given
-from outside, by as much as that one is worth in excesses.
+exchangeable scores at most a share p has a p-value of p or less. Where only a few have been, it is
+extrapolated: beyond the bin above which only ``share`` of the scores lie, the excesses over that
+bin's edge follow a generalised Pareto distribution (Pickands, "Statistical Inference Using Extreme
+Order Statistics", 1975), fitted by probability-weighted moments (Hosking and Wallis, "Parameter and
+Quantile Estimation for the Generalized Pareto Distribution", 1987) of the bins' middles. The shape
+is drawn towards one given from outside, by as much as that one is worth in excesses.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ __all__ = ["EXCESSES_MIN", "fit_tail", "log_probability"]
 
 EXCESSES_MIN = 3.0
 """Excesses below which nothing is extrapolated."""
+COUNTED_MIN = 10.0
+"""Scores as great from which on they are counted and nothing is extrapolated."""
 _SHAPE_LEAST, _SHAPE_MOST = -0.5, 0.9
 """Of an estimate: beyond are accidents of few excesses."""
 
@@ -61,12 +63,13 @@ def fit_tail(histogram, edges, first, held, unit, shape, worth):
 @inner
 def log_probability(histogram, edges, total, unit, place, value, share, shape, worth, least_shape):
     """Ln of the probability of a score of at least ``value``, which is in bin ``place``."""
+    above = 0.0
+    for at in range(place, len(histogram)):
+        above += histogram[at]
+    counted = np.log((above + unit) / (total + unit))
     first, held = tail_bin(histogram, share * total)
-    if place < first or held < EXCESSES_MIN * unit:
-        above = 0.0
-        for at in range(place, len(histogram)):
-            above += histogram[at]
-        return np.log((above + unit) / (total + unit))
+    if place < first or above >= COUNTED_MIN * unit or held < EXCESSES_MIN * unit:
+        return counted
     shape, scale = fit_tail(histogram, edges, first, held, unit, shape, worth)
     shape = max(shape, least_shape)
     # A tail of equal scores has no scale of its own.
@@ -74,5 +77,5 @@ def log_probability(histogram, edges, total, unit, place, value, share, shape, w
     far = max(value - edges[first], 0.0) / scale
     start = np.log((held + unit) / (total + unit))
     if abs(shape) < 1e-6:
-        return start - far
-    return start - np.log(max(1.0 + shape * far, 1e-12)) / shape
+        return min(start - far, counted)
+    return min(start - np.log(max(1.0 + shape * far, 1e-12)) / shape, counted)
