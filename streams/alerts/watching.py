@@ -131,7 +131,8 @@ class Watching:
         if len(there):
             pairs, numbers = self._of(length_ms, True), rows[there, STRANGENESS]
             vectors = values[[STATISTICS.index(name) for name in VECTOR]][:, there].T
-            said = pairs.detection.observe(numbers, end_ms, np.ascontiguousarray(vectors))
+            times = np.full(len(numbers), end_ms, np.int64)
+            said = pairs.detection.observe(numbers, times, np.ascontiguousarray(vectors))
             values[STRANGENESS, there] = said.score
             first = len(self._settings.detectors)
             detector = np.where(said.detector < 0, -1, said.detector + first).astype(np.int8)
@@ -157,7 +158,7 @@ class Watching:
             return
         numbers = np.concatenate([rows[there, statistic] for statistic, there in watched])
         given = np.concatenate([values[statistic][there] for statistic, there in watched])
-        said = pairs.detection.observe(numbers, end_ms, given)
+        said = pairs.detection.observe(numbers, np.full(len(numbers), end_ms, np.int64), given)
         pairs.remember(end_ms, numbers, given, said)
         at = 0
         for statistic, there in watched:

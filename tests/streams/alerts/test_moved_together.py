@@ -149,7 +149,7 @@ class Forest:
         assert (services, interval_ms) == (2, 10_000) or services == 1
 
     def observe(
-        self, services: NDArray[np.int32], time_ms: int, vectors: NDArray[np.float64]
+        self, services: NDArray[np.int32], time_ms: NDArray[np.int64], vectors: NDArray[np.float64]
     ) -> Observed:
         self.given = vectors
         found = {name: np.full(len(services), 0.5) for name in Observed._fields}
