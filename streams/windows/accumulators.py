@@ -1,9 +1,9 @@
 """Accumulators: what a group has in one window, merged from parts in any order; compiled.
 
 Everything but sums of floating point numbers is the same for every order of the parts. So is the
-scale of exponential buckets: it is the greatest, none above that of a part, at which all fit
-into ``BUCKETS_MAX`` (OTLP: base 2^(2^-scale), a bucket is (base^i, base^(i+1)]). Explicit buckets
-are merged on the bounds that all parts have in common, which loses detail and no count.
+scale of exponential buckets: it is the greatest, none above that of a part with buckets, at which
+all fit into ``BUCKETS_MAX`` (OTLP: base 2^(2^-scale), a bucket is (base^i, base^(i+1)]). Explicit
+buckets are merged on the bounds that all parts have in common, which loses detail and no count.
 """
 
 from __future__ import annotations
@@ -22,17 +22,14 @@ from streams.windows.blocks import (
     release,
     span,
 )
+from streams.windows.exponential import BUCKETS_MAX, SCALE_MAX
 from streams.wire.compiling import inner
 
 __all__ = [
-    "ACCUMULATOR", "BOUNDS_NONE", "BUCKETS_MAX", "CELL", "META", "ROOM", "ROWS_FREE", "ROWS_TOP",
-    "ROWS_USED", "SCALE_MAX", "free_row", "has_room", "merge", "new_row", "unknown_meeting",
+    "ACCUMULATOR", "BOUNDS_NONE", "CELL", "META", "ROOM", "ROWS_FREE", "ROWS_TOP", "ROWS_USED",
+    "free_row", "has_room", "merge", "new_row", "unknown_meeting",
 ]  # fmt: skip
 
-BUCKETS_MAX = 160
-"""Exponential buckets of one sign."""
-SCALE_MAX = 20
-"""Of one that has no buckets yet; OTLP's data model goes no further."""
 BOUNDS_NONE = -1
 """In place of explicit bounds: the buckets are exponential."""
 ROOM = 1 << 15
@@ -190,6 +187,8 @@ def _extent(index, negative, start, stop, side, steps):
 
 @inner
 def _merge_exponential(a, pool, meta, runs, row, cell, index, negative, count, start, stop):
+    if start == stop:
+        return
     scale = min(np.int64(a.scale), np.int64(cell.scale))
     for side in range(2):
         low, high = _extent(index, negative, start, stop, side, np.int64(cell.scale) - scale)

@@ -71,20 +71,15 @@ class Groups:
     Args:
         rules: groups refer to them by their place.
         limit: groups of a rule; what comes beyond is merged into one with ``OVERFLOW``.
-        overflowed: told of the rule's place each time a group finds no room.
-        changed: told of the rule's place when a series comes with another kind or unit.
     """
 
-    def __init__(
-        self,
-        rules: Sequence[WindowRule],
-        limit: int,
-        overflowed: Callable[[int], None] = lambda rule: None,
-        changed: Callable[[int], None] = lambda rule: None,
-    ) -> None:
+    def __init__(self, rules: Sequence[WindowRule], limit: int) -> None:
         self.rules = tuple(rules)
         self._limit = limit
-        self._overflowed, self._changed = overflowed, changed
+        self.overflowed = np.zeros(len(rules), np.int64)
+        """Groups of each rule that found no room, each time."""
+        self.changed = np.zeros(len(rules), np.int64)
+        """Series of each rule that came with another kind or unit."""
         self.width = max(len(rule.lengths_ms) for rule in rules)
         self.reset()
 
@@ -134,7 +129,7 @@ class Groups:
             row = self._remembered.get(key)
             if row is not None:
                 found[i] = row
-                self._overflowed(int(rules[i]))
+                self.overflowed[rules[i]] += 1
             else:
                 new.append((i, int(rules[i]), key, describe(text(i))))
         for i, rule, key, said in new:
@@ -148,7 +143,7 @@ class Groups:
         if self.in_rule[rule] < self._limit:
             self.in_rule[rule] += 1
             return self.add(rule, key, said)
-        self._overflowed(rule)
+        self.overflowed[rule] += 1
         row = self._overflow(rule, said)
         if len(self._remembered) >= _REMEMBERED_MAX:
             self._remembered.clear()
@@ -199,7 +194,7 @@ class Groups:
     def _note_identity(self, rule: int, identity: int) -> None:
         key = np.array([identity], np.uint64)
         if self._identities.find(key)[0] >= 0:
-            self._changed(rule)
+            self.changed[rule] += 1
         else:
             self._identities.add(key)
 

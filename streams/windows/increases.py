@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.windows.accumulators import SCALE_MAX, free_row, has_room, merge, new_row
+from streams.windows.accumulators import free_row, has_room, merge, new_row
 from streams.windows.blocks import AT, BASE, LENGTH, copy_run, downscale
 from streams.windows.index import place_of
 from streams.windows.merging import DONE, ROOM_MISSING, STREAM, merge_into
@@ -204,8 +204,6 @@ def increases(
                 )  # fmt: skip
                 cell.scale = accumulators[new].scale
         if take != _NOTHING:
-            if cell.scale == SCALE_MAX:
-                cell.scale = point.scale
             why, left, right = merge_into(
                 cell, out_index, out_negative, out_count, 0, size, accumulators, runs, pool, meta,
                 heads, groups, slot_stops, slots, late, registry,

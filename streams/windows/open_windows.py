@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -21,22 +21,18 @@ from .store import Store
 
 __all__ = ["OpenWindows"]
 
-Told = Callable[[int], None]
-
 
 class OpenWindows:
     """All windows of a partition. ``slots``: a row for each rule and length (merging.py).
 
     Args:
         settings: rules and limits.
-        overflowed: told of a rule's place when a group of it finds no room.
-        changed: told of it when a series comes with another kind or unit.
     """
 
-    def __init__(self, settings: Settings, overflowed: Told, changed: Told) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
         rules = settings.rules
-        self.groups = Groups(rules, settings.cardinality_limit, overflowed, changed)
+        self.groups = Groups(rules, settings.cardinality_limit)
         self.bounds, self.store = BoundSets(), Store()
         self.streams = Streams(
             len(rules), settings.streams_max, int(settings.stale_after * 1000)
@@ -208,6 +204,8 @@ class OpenWindows:
             _add(counts.late, lengths, self._late)
             _add(counts.late, [(name, 0) for name in names], self._late_points)
             _add(counts.forgotten_groups, names, self._forgotten)
+            _add(counts.overflow, names, self.groups.overflowed)
+            _add(counts.type_changes, names, self.groups.changed)
             counts.resets += int(noted[RESET])
             counts.gaps += int(noted[GAP])
             counts.overlaps += int(noted[OVERLAP])
@@ -216,7 +214,10 @@ class OpenWindows:
             counts.new_streams += int(noted[NEW])
             counts.forgotten_streams += streams.forgotten
             counts.refused_bounds += self.bounds.refused
-        for array in (self._late, self._late_points, self._forgotten, noted):
+        for array in (
+            self._late, self._late_points, self._forgotten, noted, self.groups.overflowed,
+            self.groups.changed,
+        ):  # fmt: skip
             array[:] = 0
         streams.forgotten = self.bounds.refused = 0
 

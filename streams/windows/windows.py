@@ -78,7 +78,7 @@ class Windows:
         self._settings = settings
         self._topics = [topics[rule.signal] for rule in settings.rules]
         self._counts = WindowCounts() if counts is None else counts
-        self._open = OpenWindows(settings, self._overflowed, self._changed)
+        self._open = OpenWindows(settings)
         self._watermarks = Watermarks(int(settings.source_timeout * 1000))
         self._emission = Emission(
             settings, self._open, output=output, export=export, partition=partition,
@@ -91,25 +91,15 @@ class Windows:
         """Offset after the last record that was taken."""
         self._closed: list[Closed] = []
         """Windows that were closed before a restart, and are not yet in what is replayed."""
-        self._live = True
         self._silent: dict[str, int] = {}
         self.state = WindowState()
         self._counts.partitions[partition] = self.state
 
-    def _overflowed(self, rule: int) -> None:
-        if self._live:
-            self._counts.overflow[self._settings.rules[rule].name] += 1
-
-    def _changed(self, rule: int) -> None:
-        if self._live:
-            self._counts.type_changes[self._settings.rules[rule].name] += 1
-
     def process(self, scanned: Scanned) -> Outcome:
         """Take a record; ``scan`` is that of ``records.decode``. Raises MalformedRecord."""
         batch, partial = scanned.batch, scanned.scan
-        self._live = not scanned.replayed
         self._catch_up(batch.offset)
-        self._take(partial, batch.timestamp_ms)
+        self._take(partial, batch.timestamp_ms, counted=not scanned.replayed)
         self._next = batch.offset + 1
         self._now_ms = max(self._now_ms, batch.timestamp_ms)
         if scanned.replayed:
@@ -120,12 +110,11 @@ class Windows:
 
     def tick(self, now_ms: int) -> Outcome:
         """Close what is due by now: sources may be idle or silent."""
-        self._live = True
         self._catch_up(None)
         self._now_ms = max(self._now_ms, now_ms)
         return Outcome(self._advance())
 
-    def _take(self, partial: Partial, timestamp_ms: int) -> None:
+    def _take(self, partial: Partial, timestamp_ms: int, *, counted: bool) -> None:
         counts, rules = self._counts, self._settings.rules
         topic = partial.header.topic
         known = topic in self._topics
@@ -139,7 +128,7 @@ class Windows:
         if known:
             self._watermarks.hear(partial.header, timestamp_ms)
         self._open.add(taken.cells, taken.points)
-        if not self._live:
+        if not counted:
             return
         counts.records += 1
         for reason, count in taken.ignored.items():
@@ -202,6 +191,7 @@ class Windows:
         """Close what had been closed before ``offset`` was taken (None: at all), saying nothing."""
         while self._closed and (offset is None or self._closed[0].next <= offset):
             self._close_again(self._closed.pop(0))
+            self._open.count(None)
 
     def _close_again(self, closed: Closed) -> None:
         found = self._open.slot(closed.rule, closed.length_ms)
@@ -228,9 +218,7 @@ class Windows:
 
     def snapshot(self) -> Sequence[bytes]:
         """Everything."""
-        self._live = False
         self._catch_up(None)
-        self._open.count(None)
         said = {
             "now_ms": self._now_ms,
             "next": self._next,

@@ -228,7 +228,7 @@ def _add(scope, metrics, group, length_ms, end_ms, cumulative):
         found = metric(name, unit).histogram
         found.aggregation_temporality = temporality
         point: HistogramDataPoint = begin(found.data_points.add())
-        if group.kind == "histogram":
+        if group.kind == "histogram" and group.positive:
             point.explicit_bounds.extend(group.bounds)
             size = len(group.bounds) + 1
             point.bucket_counts.extend(group.positive.get(i, 0) for i in range(size))

@@ -87,8 +87,8 @@ class Expected:
         for (group, pane, bounds), cell in gathered.cells.items():
             self._take(group, pane * pane_ms, cell, bounds)
         streams: dict[Any, list[Any]] = defaultdict(list)
-        for row, count in gathered.points.items():
-            streams[row[0], gathered.streams[row]] += [row] * count
+        for row, stream in gathered.rows:
+            streams[row[0], stream].append(row)
         for rows in streams.values():
             self._increases(rows)
 
@@ -276,7 +276,7 @@ def assert_equal(found: dict[Key, list[Point]], wanted: dict[Key, list[Point]]) 
     for key, points in wanted.items():
         pairs = zip(*(sorted(each, key=_exact) for each in (found[key], points)), strict=True)
         for mine, other in pairs:
-            assert _exact(mine) == _exact(other), key
+            assert _exact(mine) == _exact(other), (mine, other)
             for name in _ROUNDED:
                 left, right = mine.get(name, 0.0), other.get(name, 0.0)
                 assert math.isclose(left, right, rel_tol=1e-12, abs_tol=1e-6), key
