@@ -34,17 +34,8 @@ _STREAMS = _PACKAGE.parent
 _PREFIX = "otlp-streams-"
 SOURCES = (
     *("attributes", "compiling", "copying", "counting", "faults", "fields", "items"),
-    *(
-        "memory",
-        "partition",
-        "point_values",
-        "sampled",
-        "text",
-        "threshold",
-        "tracestate",
-        "tree",
-        "walk",
-    ),
+    *("memory", "partition", "point_buckets", "point_streams", "point_values", "sampled"),
+    *("text", "threshold", "tracestate", "tree", "walk"),
 )
 """Modules of the engine whose code or tables are inside of kernels."""
 

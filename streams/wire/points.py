@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streams.wire import point_values as rows
-from streams.wire.point_values import expand, identify, read_envelopes, read_values
+from streams.wire.point_buckets import expand
+from streams.wire.point_streams import identify, read_envelopes
+from streams.wire.point_values import read_values
 from streams.wire.rewrite import check
 from streams.wire.scan import PointScan
 
@@ -112,7 +114,7 @@ def points(data: bytes, scan: PointScan) -> Points:
     sizes = read_values(*tree, floats, longs, ints, flags, faults)
     counts = np.empty(sizes & 0xFFFFFFFF, np.uint64)
     bounds = np.empty(sizes >> 32, np.float64)
-    expand(*tree, floats, longs, ints, faults, counts, bounds)
+    expand(*tree, longs, ints, faults, counts, bounds)
     columns = (*floats, *longs, *ints, flags, faults, counts, bounds)
     return Points(*columns, floats, longs, ints)  # type: ignore[call-arg]
 
