@@ -38,8 +38,10 @@ def _request(signal: Signal) -> bytes:
     elif signal == Signal.LOGS:
         item = b"\x09" + _TIME + _field(6, *value)
     else:
-        point = b"\x19" + _TIME + b"\x31" + _TIME + _field(7, *value)
-        item = _field(1, b"m") + _field(5, _field(1, point))
+        point = _field(1, b"\x19" + _TIME + b"\x31" + _TIME + _field(7, *value))
+        counter = _field(2, _field(1, b"c"), _field(7, point, b"\x10\x02\x18\x01"))
+        item = _field(1, b"m") + _field(5, point)
+        return _field(1, _field(1, service), _field(2, _field(2, item), counter))
     return _field(1, _field(1, service), _field(2, _field(2, item)))
 
 
