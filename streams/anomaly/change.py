@@ -63,8 +63,8 @@ class Change:
         self,
         capacity: int,
         *,
-        lengths: Sequence[int] = (12, 36),
-        calms: Sequence[int] = (24, 60),
+        lengths: Sequence[int] = (12, 24, 36),
+        calms: Sequence[int] = (24, 36, 48),
         memory: float = 4000.0,
     ) -> None:
         self._lengths = np.array(lengths, np.int64)

@@ -17,10 +17,10 @@ from streams.wire.compiling import inner, kernel
 
 __all__ = ["BINS", "SURPRISE_MAX", "Calibration"]
 
-BINS = 60
-_PER_OCTAVE = 6.0
-_FIRST = 34
-"""Bin of a series' first score above 0: 6 octaves have room below, 4 above."""
+BINS = 40
+_PER_OCTAVE = 5.0
+_FIRST = 24
+"""Bin of a series' first score above 0: nearly 5 octaves have room below, 3 above."""
 _SHIFT = 8
 _TAIL = 0.05
 """Share of the scores that a tail is fitted to."""

@@ -98,7 +98,7 @@ class Level:
     name = "level"
 
     def __init__(
-        self, capacity: int, *, lengths: Sequence[int] = (24, 48), memory: float = 4000.0
+        self, capacity: int, *, lengths: Sequence[int] = (24, 36, 48), memory: float = 4000.0
     ) -> None:
         self._lengths = np.array(lengths, np.int64)
         self._memory = memory

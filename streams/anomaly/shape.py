@@ -98,7 +98,7 @@ class Shape:
         self,
         capacity: int,
         *,
-        lengths: Sequence[int] = (16, 24),
+        lengths: Sequence[int] = (12, 16, 24),
         history: int = 400,
         memory: float = 4000.0,
     ) -> None:
