@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from schemas.batches import Batch
 from schemas.config import WindowRule, Windows
 from schemas.operators import Scanned
 from schemas.signals import Signal
 from streams import wire
+from streams.windows.cells import move_pairs
 from streams.windows.partials import Partials
 from streams.windows.records import decode
 
@@ -52,6 +55,7 @@ def warm_up_partials(*signals: Signal) -> list[bytes]:
     is returned: for who warms up what reads it. Sources are called as the signals are.
     """
     records = []
+    move_pairs(np.zeros((1, 2), np.uint64), np.zeros((2, 2), np.uint64))
     for signal in signals or tuple(Signal):
         operator = Partials(
             SETTINGS, signal=signal, source=signal.value, partition=0, partitions=1, output="",

@@ -178,14 +178,21 @@ def _fault(partial: Partial) -> str | None:
     stops = np.concatenate((cells.buckets_stop, points.buckets_stop))
     if not _stops(stops, len(buckets.count)):
         return "buckets that do not end where they should"
-    columns = (limits, buckets.index, buckets.negative, buckets.count)
-    at = int(cells.buckets_stop[-1]) if len(cells.count) else 0
-    if not (
-        check_buckets(cells.buckets_stop, cells.scale, cells.bounds, *columns, 0)
-        and check_buckets(points.buckets_stop, points.scale, points.bounds, *columns, at)
-    ):
-        return "buckets that are none"
+    at = 0
+    for part in (cells, points):
+        columns: tuple[NDArray[Any], ...] = (part.buckets_stop, part.scale, part.bounds, limits)
+        columns += (buckets.index, buckets.negative, buckets.count)
+        if not check_buckets(*map(_read_only, columns), at):
+            return "buckets that are none"
+        at = int(part.buckets_stop[-1]) if len(part.count) else at
     return None
+
+
+def _read_only(column: NDArray[Any]) -> NDArray[Any]:
+    """A view: for numba one that can be written is of another type, and compiled once more."""
+    view = column.view()
+    view.flags.writeable = False
+    return view
 
 
 def _within(values: NDArray[Any], least: int, stop: int) -> bool:
