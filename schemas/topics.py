@@ -37,7 +37,7 @@ class TopicSpec:
     """Replicas wanted; a cluster with fewer brokers gives fewer."""
     retention_s: float
     """Seconds that messages are kept; of no effect on a compacted topic."""
-    cleanup_policy: Literal["delete", "compact"]
+    cleanup_policy: Literal["delete", "compact", "compact,delete"]
     timestamp_type: Literal["LogAppendTime", "CreateTime"]
     """Whose clock: the broker's, or the producer's."""
     max_message_bytes: int
@@ -62,7 +62,7 @@ class TopicSpec:
             "max.message.bytes": str(self.max_message_bytes),
             "message.timestamp.type": self.timestamp_type,
         }
-        if self.cleanup_policy == "delete":
+        if "delete" in self.cleanup_policy:
             settings["retention.ms"] = str(round(self.retention_s * 1000))
         if self.segment_bytes is not None:
             settings["segment.bytes"] = str(self.segment_bytes)
@@ -220,7 +220,8 @@ def _alerts(config: Config) -> Iterator[TopicSpec]:
         alerts,
         name=topics.names.alerts_state,
         partitions=topics.partitions,
-        cleanup_policy="compact",
+        # The newest of each, and nothing of what has long been over.
+        cleanup_policy="compact,delete",
         description="What each alert is now, and from where on which rules hold.",
         follows=(topics.names.windows,) if config.alerts.enabled else (),
     )

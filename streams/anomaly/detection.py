@@ -143,7 +143,7 @@ class Detection:
         rows = np.ascontiguousarray(series, np.int32)
         if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < self._series:
             raise IndexError(f"series {rows.min()} to {rows.max()} of {self._series}")
-        times = np.ascontiguousarray(np.broadcast_to(time_ms, rows.shape), np.int64)
+        times = np.array(np.broadcast_to(time_ms, rows.shape), np.int64, order="C")
         given = np.ascontiguousarray(values, np.float64)
         if len(given) != len(rows):
             raise ValueError(f"{len(given)} values of {len(rows)} series")

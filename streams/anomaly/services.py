@@ -86,7 +86,7 @@ class ServiceDetection:
             raise ValueError(
                 f"vectors of shape {vectors.shape}, not {(len(rows), len(self.names))}"
             )
-        times = np.ascontiguousarray(np.broadcast_to(time_ms, rows.shape), np.int64)
+        times = np.array(np.broadcast_to(time_ms, rows.shape), np.int64, order="C")
         given = np.where(np.isfinite(vectors), vectors, np.nan)
         there = np.where(np.all(np.isnan(given), axis=1), np.nan, 0.0)
         intake, n = self._intake, len(rows)

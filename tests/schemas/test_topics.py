@@ -151,7 +151,9 @@ def test_the_topics_of_windows_and_alerts() -> None:
     assert specs["otlp_metrics.out"].follows == ("otlp_metrics", "windows.partials")
     assert specs["alerts"].partitions == 1
     assert specs["alerts.state"].follows == ("windows",)
-    assert specs["alerts.state"].settings()["cleanup.policy"] == "compact"
+    state = specs["alerts.state"].settings()
+    assert state["cleanup.policy"] == "compact,delete"
+    assert state["retention.ms"] == str(90 * 86_400_000)
     assert specs["journal.windows"].follows == ("windows.partials",)
     assert specs["journal.detect"].follows == ("windows",)
     assert not {"windows", "alerts"} & {spec.name for spec in topic_specs(Config())}

@@ -13,6 +13,7 @@ from schemas.config import Alerts, Config, WindowRule, Windows
 from schemas.operators import Scanned
 from streams import wire
 from streams.alerts.detect import Detect
+from streams.anomaly.warming import warm_up_anomaly
 
 __all__ = ["warm_up_detect"]
 
@@ -35,6 +36,7 @@ _CONDITIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
 def warm_up_detect(config: Config) -> None:
     """Judge two windows, and take the state up again."""
     wire.warm_up()
+    warm_up_anomaly(config.anomaly)
     rules = [
         {
             "name": f"r{n}",

@@ -19,7 +19,6 @@ from streams.windows.windows import Windows
 __all__ = ["warm_up_windows"]
 
 _TOPICS = {"spans": Signal.TRACES.value, "logs": Signal.LOGS.value, "metrics": Signal.METRICS.value}
-_HOUR_MS = 3_600_000
 
 
 def warm_up_windows(_: Config) -> None:
@@ -33,18 +32,18 @@ def warm_up_windows(_: Config) -> None:
 
     partials = [decode(value) for value in warm_up_partials()]
     operator = windows()
-    _send(operator, partials, 0)
+    assert not _send(operator, partials, done=False)  # noqa: S101 - all is still open
     again = windows()
     again.restore(iter(operator.snapshot()))
-    assert _send(again, partials, _HOUR_MS)  # noqa: S101 - else there is nothing in them
+    assert _send(again, partials, done=True)  # noqa: S101 - else there is nothing in them
 
 
-def _send(operator: Windows, partials: Sequence[Partial], later_ms: int) -> int:
-    """How many records follow, from sources that are so much further."""
+def _send(operator: Windows, partials: Sequence[Partial], *, done: bool) -> int:
+    """How many records follow, from sources that are far beyond, or not yet anywhere."""
     made = 0
     for offset, partial in enumerate(partials):
-        now_ms = partial.header.at_ms + later_ms
-        partial.header = partial.header.model_copy(update={"progress_ms": now_ms, "at_ms": now_ms})
-        batch = Batch("p", 0, offset, now_ms, None, b"", ())
+        header = partial.header
+        partial.header = header.model_copy(update={"progress_ms": header.at_ms if done else 1})
+        batch = Batch("p", 0, offset, header.at_ms, None, b"", ())
         made += len(operator.process(Scanned(batch, partial)).records)
     return made
