@@ -11,6 +11,7 @@ from schemas.config import Config
 from schemas.operators import Operator
 from streams.alerts.counts import DetectCounts
 from streams.alerts.detect import Detect
+from streams.alerts.rules import builtin_left_out
 from streams.edges.platform import create_registry
 from topologies.detection import DetectConcerns, DetectMetrics
 from topologies.detection.warming import warm_up_detect
@@ -48,7 +49,7 @@ def stage(config: Config, registry: CollectorRegistry) -> Stage:
         outputs=(names.alerts, names.alerts_state),
         kept=(names.alerts,),
         lifespan=lambda: warmed(warm_up_detect, config),
-        warnings=DetectConcerns(counts),
+        warnings=DetectConcerns(counts, builtin_left_out(config.alerts, config.windows)),
     )
 
 

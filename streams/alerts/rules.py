@@ -18,7 +18,7 @@ from schemas.errors import ConfigurationError
 from .builtin import builtin_rules
 from .series import Series
 
-__all__ = ["Rule", "compile_rules"]
+__all__ = ["Rule", "builtin_left_out", "compile_rules"]
 
 _TEXT_MAX = 1000
 """Characters of an attribute's value in labels, matches and annotations."""
@@ -174,13 +174,22 @@ def compile_rules(
     return (*_builtin(alerts, windows, given), *(Rule(rule) for rule in given))
 
 
+def builtin_left_out(alerts: Alerts, windows: Windows) -> dict[str, str]:
+    """Built-in rules that nobody has taken away and that still do not run, and why, by name."""
+    if not alerts.builtin:
+        return {}
+    gone = {*alerts.without, *(rule.name for rule in alerts.rules)}
+    found = {}
+    for rule in builtin_rules():
+        problem = next(iter(check_rules((rule,), windows)), None)
+        if problem is not None and rule.name not in gone:
+            found[rule.name] = problem.message
+    return found
+
+
 def _builtin(alerts: Alerts, windows: Windows, given: tuple[AlertRule, ...]) -> list[Rule]:
     """Those that nobody has taken away, and whose windows there are."""
     if not alerts.builtin:
         return []
-    gone = {*alerts.without, *(rule.name for rule in given)}
-    return [
-        Rule(rule, builtin=True)
-        for rule in builtin_rules()
-        if rule.name not in gone and not list(check_rules((rule,), windows))
-    ]
+    gone = {*alerts.without, *(rule.name for rule in given), *builtin_left_out(alerts, windows)}
+    return [Rule(rule, builtin=True) for rule in builtin_rules() if rule.name not in gone]

@@ -1,17 +1,23 @@
-"""The operators from spans to alerts on a clock of the benchmark: hours pass in a minute.
+"""The operators from spans to alerts on a clock of the benchmark: hours pass in minutes.
 
 Messages arrive second by second, each on a source partition; every operator is asked for what it
 has gathered once a second, as its host would by ``runtime.commit_interval``, and what it says is
 taken by the next stage a second later: commits follow each other as they do on Kafka.
+
+What windows say can be kept in a file: rules of alerts can be tried on it in seconds.
 """
 
 from __future__ import annotations
 
+import json
+import struct
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import zstandard
 
 from schemas.batches import Batch, Record
 from schemas.config import Config
@@ -29,7 +35,10 @@ from streams.windows.windows import Windows
 
 from .fault_traffic import Sent
 
-__all__ = ["Pipeline", "Raised"]
+__all__ = ["Aggregating", "Alerting", "Kept", "Raised"]
+
+_HEAD = struct.Struct("<IHIHI")
+"""Second, partition, and lengths of headers, key and value."""
 
 
 class Raised(NamedTuple):
@@ -65,11 +74,11 @@ class _Lane:
         return [*said, *self.operator.flush()]
 
 
-class Pipeline:
-    """Partials, windows and detection of one fleet.
+class Aggregating:
+    """Partials and windows of one fleet.
 
     Args:
-        config: windows, alerts, anomaly and topic names of it count.
+        config: windows and topic names of it count.
         partitions: of every topic.
         signals: which of them come.
     """
@@ -77,70 +86,50 @@ class Pipeline:
     def __init__(
         self, config: Config, *, partitions: int, signals: Sequence[Signal], seed: int
     ) -> None:
-        names = config.topics.names
+        names = self._names = config.topics.names
         self._rng = np.random.default_rng(seed)
         self._partitions = partitions
         self.partial_counts, self.window_counts = PartialCounts(), WindowCounts()
-        self.detect_counts = DetectCounts()
-        self.topics = {names.of(signal): signal for signal in signals}
-        limit = config.kafka.producer.max_message
-
-        def lanes(topic: str, make: Any) -> list[_Lane]:
-            return [_Lane(make(topic, p), topic, p) for p in range(partitions)]
-
+        topics = {signal: names.of(signal) for signal in signals}
         self._sources = {
-            signal: lanes(
-                topic,
-                lambda topic, p: Partials(
-                    config.windows,
-                    signal=self.topics[topic],
-                    source=topic,
-                    partition=p,
-                    partitions=partitions,
-                    output=names.windows_partials,
-                    output_partitions=partitions,
-                    counts=self.partial_counts,
-                ),
-            )
-            for topic, signal in self.topics.items()
+            signal: [
+                _Lane(
+                    Partials(
+                        config.windows,
+                        signal=signal,
+                        source=topic,
+                        partition=p,
+                        partitions=partitions,
+                        output=names.windows_partials,
+                        output_partitions=partitions,
+                        counts=self.partial_counts,
+                    ),
+                    *(topic, p),
+                )
+                for p in range(partitions)
+            ]
+            for signal, topic in topics.items()
         }
-        self._windows = lanes(
-            names.windows_partials,
-            lambda _topic, p: Windows(
-                config.windows,
-                partition=p,
-                topics={"spans": names.spans, "metrics": names.metrics, "logs": names.logs},
-                output=names.windows,
-                export=names.metrics_out,
-                max_bytes=limit,
-                counts=self.window_counts,
-            ),
-        )
-        self._detect = lanes(
-            names.windows,
-            lambda _topic, p: Detect(
-                config.alerts,
-                config.windows,
-                config.anomaly,
-                alerts_topic=names.alerts,
-                state_topic=names.alerts_state,
-                partition=p,
-                counts=self.detect_counts,
-            ),
-        )
-        self._names = names
+        self._windows = [
+            _Lane(
+                Windows(
+                    config.windows,
+                    partition=p,
+                    topics={"spans": names.spans, "metrics": names.metrics, "logs": names.logs},
+                    output=names.windows,
+                    export=None,
+                    max_bytes=config.kafka.producer.max_message,
+                    counts=self.window_counts,
+                ),
+                *(names.windows_partials, p),
+            )
+            for p in range(partitions)
+        ]
 
-    def second(self, second: int, sent: Iterable[Sent]) -> list[Raised]:
-        """One second of everything; what can be read on ``alerts`` a second later."""
+    def second(self, second: int, sent: Iterable[Sent]) -> list[Record]:
+        """One second of everything; what can be read on ``windows`` a second later."""
         now_ms = second * 1000
-        raised = []
-        for lane in self._detect:
-            for record in lane.second(now_ms, lambda _value: None):
-                if record.topic == self._names.alerts:
-                    event = AlertEvent.of(record.headers, record.value)
-                    raised.append(Raised(second + 1.0, event))
-        for lane in self._windows:
-            self._pass_on(lane.second(now_ms, decode), self._detect, self._names.windows)
+        closed = [r for lane in self._windows for r in lane.second(now_ms, decode)]
         for each in sent:
             if each.signal in self._sources:
                 place = int(self._rng.integers(self._partitions))
@@ -151,14 +140,76 @@ class Pipeline:
                 said = lane.second(
                     now_ms, lambda value, signal=signal: wire.scan(signal, value, strict_ids=False)
                 )
-                self._pass_on(said, self._windows, self._names.windows_partials)
-        return raised
+                for record in said:
+                    assert record.partition is not None
+                    self._windows[record.partition].waiting.append(record)
+        return [record for record in closed if record.topic == self._names.windows]
 
-    def _pass_on(self, said: Iterable[Record], lanes: Sequence[_Lane], topic: str) -> None:
-        parts: dict[int, list[Record]] = defaultdict(list)
-        for record in said:
-            if record.topic == topic:
-                assert record.partition is not None
-                parts[record.partition].append(record)
-        for partition, records in parts.items():
-            lanes[partition].waiting += records
+
+class Alerting:
+    """Detection and rules over all partitions of ``windows``."""
+
+    def __init__(self, config: Config, *, partitions: int) -> None:
+        names = self._names = config.topics.names
+        self.counts = DetectCounts()
+        self._lanes = [
+            _Lane(
+                Detect(
+                    config.alerts,
+                    config.windows,
+                    config.anomaly,
+                    alerts_topic=names.alerts,
+                    state_topic=names.alerts_state,
+                    partition=p,
+                    partitions=partitions,
+                    counts=self.counts,
+                ),
+                *(names.windows, p),
+            )
+            for p in range(partitions)
+        ]
+
+    def second(self, second: int, records: Iterable[Record]) -> list[Raised]:
+        """Take what is on ``windows`` by now; what can be read on ``alerts`` a second later."""
+        for record in records:
+            assert record.partition is not None
+            self._lanes[record.partition].waiting.append(record)
+        return [
+            Raised(second + 1.0, AlertEvent.of(record.headers, record.value))
+            for lane in self._lanes
+            for record in lane.second(second * 1000, lambda _value: None)
+            if record.topic == self._names.alerts
+        ]
+
+
+class Kept:
+    """What windows said second by second, in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __bool__(self) -> bool:
+        return self._path.exists()
+
+    def write(self, seconds: Iterable[tuple[int, list[Record]]]) -> None:
+        """Write all of it, or nothing."""
+        part = self._path.with_suffix(".part")
+        with part.open("wb") as raw, zstandard.ZstdCompressor().stream_writer(raw) as stream:
+            for second, records in seconds:
+                for record in records:
+                    headers = {name: value.decode() for name, value in record.headers}
+                    text, key = json.dumps(headers).encode(), record.key or b""
+                    head = (second, record.partition, len(text), len(key), len(record.value))
+                    stream.write(_HEAD.pack(*head) + text + key + record.value)
+        part.rename(self._path)
+
+    def read(self, topic: str) -> dict[int, list[Record]]:
+        """All of it, by second."""
+        found: dict[int, list[Record]] = defaultdict(list)
+        with self._path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as data:
+            for head in iter(lambda: data.read(_HEAD.size), b""):
+                second, partition, *lengths = _HEAD.unpack(head)
+                text, key, value = (data.read(length) if length else b"" for length in lengths)
+                headers = tuple((n, v.encode()) for n, v in json.loads(text).items())
+                found[second].append(Record(topic, value, partition, key or None, headers))
+        return found

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,18 +22,21 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from schemas.batches import Record
 from schemas.config import Config
 from schemas.signals import Signal
+from streams.alerts.builtin import builtin_rules
 
-from .fault_pipeline import Pipeline, Raised
+from .fault_pipeline import Aggregating, Alerting, Kept, Raised
 from .fault_traffic import Fault, Pool, Traffic, schedule
 
-__all__ = ["Found", "judge", "run_seed"]
+__all__ = ["Course", "Found", "configuration", "judge", "run_seed"]
 
 BEGIN_S = 1_700_000_000
 GRACE_S = 180.0
 """What is raised so long after a fault belongs to it: it has to go away again."""
 FAULT_S, PAUSE_S = 180.0, 420.0
+_PARTITIONS = 2
 
 
 class Found(NamedTuple):
@@ -74,25 +77,76 @@ def judge(faults: Sequence[Fault], raised: Iterable[Raised]) -> tuple[list[Found
     return found, false
 
 
+class Course(NamedTuple):
+    """How long what takes."""
+
+    hours: float
+    """With faults."""
+    learn_hours: float
+    """Before the first one."""
+    rate: float
+    """Traces a second."""
+
+    @property
+    def first_s(self) -> int:
+        """Where faults begin."""
+        return BEGIN_S + round(self.learn_hours * 3600)
+
+    @property
+    def stop_s(self) -> int:
+        """Where everything ends."""
+        return self.first_s + round(self.hours * 3600)
+
+
 def run_seed(
-    pool: Pool, config: Config, seed: int, *, hours: float, learn_hours: float, rate: float
+    pool: Pool, config: Config, seed: int, course: Course, kept: Path | None = None
 ) -> tuple[list[Found], list[Raised], float]:
-    """One seed: faults, false alarms, and the hours in which there could be false ones."""
+    """One seed: faults, false alarms, and the hours in which there could be false ones.
+
+    Args:
+        pool: the traces.
+        config: windows, alerts and anomaly of it count.
+        seed: of everything.
+        course: how long.
+        kept: directory for what windows say, which is read there if it has been before.
+    """
     rng = np.random.default_rng(seed)
-    learn_s, length_s = round(learn_hours * 3600), round(hours * 3600)
     faults = schedule(
-        pool, rng, begin_s=BEGIN_S + learn_s, stop_s=BEGIN_S + learn_s + length_s,
+        pool, rng, begin_s=course.first_s, stop_s=course.stop_s,
         length_s=FAULT_S, pause_s=PAUSE_S,
     )  # fmt: skip
-    pipeline = Pipeline(config, partitions=2, signals=(Signal.TRACES, Signal.LOGS), seed=seed)
-    traffic = Traffic(pool, faults, rng, rate=rate)
-    raised = []
-    stop_s = BEGIN_S + learn_s + length_s
-    for second, sent in enumerate(traffic.seconds(BEGIN_S, stop_s), BEGIN_S):
-        raised += pipeline.second(second, sent)
+
+    def aggregated() -> Iterator[tuple[int, list[Record]]]:
+        aggregating = Aggregating(
+            config, partitions=_PARTITIONS, signals=(Signal.TRACES, Signal.LOGS), seed=seed
+        )
+        traffic = Traffic(pool, faults, rng, rate=course.rate)
+        for second, sent in enumerate(traffic.seconds(BEGIN_S, course.stop_s), BEGIN_S):
+            yield second, aggregating.second(second, sent)
+
+    seconds: Iterable[tuple[int, list[Record]]]
+    if kept is None:
+        seconds = aggregated()
+    else:
+        hours = f"{course.learn_hours:g}+{course.hours:g}h-{course.rate:g}"
+        file = Kept(kept / f"{seed}-{hours}.zst")
+        if not file:
+            file.write(aggregated())
+        records = file.read(config.topics.names.windows)
+        seconds = ((second, records.pop(second, [])) for second in range(BEGIN_S, course.stop_s))
+    alerting = Alerting(config, partitions=_PARTITIONS)
+    raised = [each for second, said in seconds for each in alerting.second(second, said)]
     found, false = judge(faults, raised)
     busy_s = sum(f.stop_s - f.start_s + GRACE_S for f in faults)
-    return found, false, (stop_s - BEGIN_S - busy_s) / 3600
+    return found, false, (course.stop_s - BEGIN_S - busy_s) / 3600
+
+
+def configuration() -> Config:
+    """Default settings; only windows that a built-in rule looks at, for others cost time."""
+    looked_at = {rule.on.window for rule in builtin_rules()}
+    rules = [rule for rule in Config().windows.rules if rule.name in looked_at]
+    windows = {"enabled": True, "rules": [rule.model_dump() for rule in rules]}
+    return Config.model_validate({"windows": windows, "alerts": {"enabled": True}})
 
 
 def _table(found: Sequence[Found], false: Sequence[Raised], hours: float) -> Table:
@@ -131,19 +185,18 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=4.0, help="with faults")
     parser.add_argument("--learn", type=float, default=2.0, help="hours before the first fault")
     parser.add_argument("--rate", type=float, default=3.0, help="traces a second")
+    parser.add_argument("--kept", type=Path, help="directory for what windows say of each seed")
     parser.add_argument("--each", action="store_true", help="print every fault and false alarm")
     arguments = parser.parse_args()
     console = Console(width=200)
     pool = Pool(arguments.directory)
-    config = Config.model_validate({"windows": {"enabled": True}, "alerts": {"enabled": True}})
+    config = configuration()
+    course = Course(arguments.hours, arguments.learn, arguments.rate)
     everything: list[Found] = []
     alarms: list[Raised] = []
     hours = 0.0
     for seed in range(arguments.first, arguments.first + arguments.seeds):
-        found, false, quiet = run_seed(
-            pool, config, seed,
-            hours=arguments.hours, learn_hours=arguments.learn, rate=arguments.rate,
-        )  # fmt: skip
+        found, false, quiet = run_seed(pool, config, seed, course, arguments.kept)
         everything += found
         alarms += false
         hours += quiet

@@ -18,10 +18,16 @@ _TEXTS = {
 
 
 class DetectConcerns:
-    """Counts that should not grow, rules that are refused, and a pipeline that stands still."""
+    """Counts that should not grow, rules that do not run, and a pipeline that stands still.
 
-    def __init__(self, counts: DetectCounts) -> None:
+    Args:
+        counts: what is counted.
+        left_out: built-in rules that do not run, and why.
+    """
+
+    def __init__(self, counts: DetectCounts, left_out: Mapping[str, str] | None = None) -> None:
         self._counts = counts
+        self._left_out = left_out or {}
         self._growing = Concerns(counts, _TEXTS, {})
 
     def __call__(self) -> Mapping[str, str]:
@@ -30,6 +36,12 @@ class DetectConcerns:
         if self._counts.refusal:
             found["rules"] = (
                 f"alerts.rules is refused, the rules before hold: {self._counts.refusal}"
+            )
+        if self._left_out:
+            names = ", ".join(self._left_out)
+            found["builtin"] = (
+                f"these built-in rules do not run, list them in alerts.without: {names} "
+                f"({next(iter(self._left_out.values()))})"
             )
         states = list(self._counts.partitions.items())
         stalled = sorted(n for n, state in states if state.stalled)

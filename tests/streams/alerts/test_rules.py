@@ -11,11 +11,15 @@ from schemas.config.alerts import PIPELINE_STALLED, AlertRule, BuiltinRule
 from schemas.config.load import load
 from schemas.errors import ConfigurationError
 from streams.alerts.builtin import builtin_rules
-from streams.alerts.rules import Rule, compile_rules
+from streams.alerts.rules import Rule, builtin_left_out, compile_rules
 from streams.alerts.series import Series
 
 ON = "on: {window: services, length: 10s, statistic: p99}"
 OVER = "threshold: {op: '>', value: 1}"
+MINE: dict[str, Any] = {
+    "on": {"window": "services", "length": "10s", "statistic": "p99"},
+    "threshold": {"op": ">", "value": 1},
+}
 METRICS = Windows.model_validate(
     {
         "rules": [
@@ -184,6 +188,22 @@ def test_built_in_rules_can_be_taken_away_one_by_one() -> None:
 
 def test_built_in_rules_need_windows_that_there_are() -> None:
     assert names(Alerts(), METRICS) == []
+    built_in = [each.name for each in builtin_rules()]
+    left_out = builtin_left_out(Alerts(), METRICS)
+    assert list(left_out) == built_in
+    assert left_out["ServiceSilent"].startswith("no rule of windows.rules is called 'services'")
+    some = Windows.model_validate(
+        {"rules": [{"name": "services", "signal": "spans", "lengths": ["10s"]}]}
+    )
+    left_out = builtin_left_out(Alerts(), some)
+    assert left_out["ErrorRatioHighSlow"].startswith("services has no windows of 1m")
+    assert {"FatalLogs", "ErrorRatioHighSlow"} <= set(left_out)
+    assert set(names(Alerts(), some)) == set(built_in) - set(left_out)
+    # Nobody has to be told of what is not wanted.
+    assert not builtin_left_out(Alerts(builtin=False), METRICS)
+    assert not builtin_left_out(Alerts.model_validate({"without": list(left_out)}), some)
+    mine = {**MINE, "name": "FatalLogs"}
+    assert "FatalLogs" not in builtin_left_out(Alerts.model_validate({"rules": [mine]}), some)
 
 
 def test_the_digest_is_of_everything_that_is_said() -> None:

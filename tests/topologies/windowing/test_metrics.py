@@ -8,7 +8,9 @@ from dataclasses import fields
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from schemas.config import Alerts, Windows
 from streams.alerts.counts import DetectCounts, DetectState
+from streams.alerts.rules import builtin_left_out
 from streams.windows.counts_windows import WindowCounts, WindowState
 from streams.windows.partial_counts import PartialCounts
 from topologies.detection import DetectConcerns, DetectMetrics
@@ -111,3 +113,11 @@ def test_what_deserves_a_look_while_detection_works() -> None:
     assert "7" in found["stalled"]
     counts.refusal, state.stalled, state.suppressed = "", False, 0
     assert concerns() == {}
+
+
+def test_built_in_rules_that_do_not_run_deserve_a_look() -> None:
+    only_spans = Windows.model_validate({"rules": [{"name": "spans", "signal": "spans"}]})
+    left_out = builtin_left_out(Alerts(), only_spans)
+    found = DetectConcerns(DetectCounts(), left_out)()["builtin"]
+    assert "ServiceSilent" in found
+    assert "no rule of windows.rules is called" in found
