@@ -35,9 +35,11 @@ class Found(NamedTuple):
     """The same where an episode begins, else 0: what an alarm is made of."""
     rate_per_day: NDArray[np.float64]
     """False alarms per day that a threshold at this point would have."""
+    least_per_day: NDArray[np.float64]
+    """The least of these that can be told yet; below a sensitivity it is "learning"."""
 
 
-Detect = Callable[[Series], Found]
+DAY_MS = 86_400_000
 
 
 def detect(series: Series, settings: Anomaly | None = None) -> Found:
@@ -46,7 +48,7 @@ def detect(series: Series, settings: Anomaly | None = None) -> Found:
     detection.grow(1)
     rows = np.zeros(len(series), np.int32)
     seen = detection.observe(rows, series.time_ms, series.values)
-    return Found(seen.score, seen.onset, seen.rate_per_day)
+    return Found(seen.score, seen.onset, seen.rate_per_day, seen.least_per_day)
 
 
 class Figures(NamedTuple):
@@ -89,15 +91,22 @@ def episodes(rate_per_day: NDArray[np.float64], sensitivity: float, dead_time: i
     return starts
 
 
-def caught(series: Series, starts: Sequence[int]) -> tuple[int, int, float]:
-    """Windows with an alarm, alarms outside all windows, and days after the probation."""
+def unlabelled(series: Series) -> NDArray[np.bool_]:
+    """Points after the probationary period that are in no window."""
+    free = np.arange(len(series)) >= nab.probation(len(series))
+    for left, right in series.windows:
+        free[left : right + 1] = False
+    return free
+
+
+def caught(series: Series, starts: Sequence[int]) -> tuple[int, int]:
+    """Windows with an alarm, and alarms outside all windows, after the probationary period."""
     first = nab.probation(len(series))
     starts = [start for start in starts if start >= first]
     windows = [(a, b) for a, b in series.windows if b >= first]
     hit = sum(any(a <= start <= b for start in starts) for a, b in windows)
-    inside = sum(any(a <= start <= b for a, b in windows) for start in starts)
-    days = float(series.time_ms[-1] - series.time_ms[first]) / 86_400_000
-    return hit, len(starts) - inside, days
+    free = unlabelled(series)
+    return hit, sum(bool(free[start]) for start in starts)
 
 
 def _rows(
@@ -125,8 +134,8 @@ def _rows(
         known = [area for area in areas if not np.isnan(area)]
         table.add_row(
             *(name, str(len(chosen)), score),
-            f"{sum(hit for hit, _, _ in hits)}/{windows}",
-            f"{sum(false for _, false, _ in hits)}",
+            f"{sum(hit for hit, _ in hits)}/{windows}",
+            f"{sum(false for _, false in hits)}",
             f"{np.mean(known):.3f}" if known else "-",
         )
     return table
@@ -159,15 +168,17 @@ def report(
     areas = [vus_pr(one, score) for one, score in zip(series, scores, strict=True)]
     console.print(f"VUS-PR, mean of {np.sum(~np.isnan(areas))} series: {np.nanmean(areas):.3f}")
     dead_time = Anomaly().dead_time
-    alarms = Table("sensitivity", "windows found", "alarms outside", "per series and day")
+    alarms = Table("sensitivity", "windows found", "alarms outside", "days", "per series and day")
     for sensitivity in sensitivities:
-        hits = [
-            caught(one, episodes(said.rate_per_day, sensitivity, dead_time))
-            for one, said in zip(series, found, strict=True)
-        ]
-        hit, false, days = (sum(column) for column in zip(*hits, strict=True))
+        hit, outside, days = 0, 0, 0.0
+        for one, said in zip(series, found, strict=True):
+            own = caught(one, episodes(said.rate_per_day, sensitivity, dead_time))
+            told = unlabelled(one) & (said.least_per_day <= sensitivity)
+            hit, outside = hit + own[0], outside + own[1]
+            days += float(np.sum(told)) * one.interval_ms / DAY_MS
         windows = sum(len(one.windows) for one in series)
-        alarms.add_row(f"{sensitivity:g}", f"{hit}/{windows}", str(false), f"{false / days:.3f}")
+        rate = f"{outside / days:.3f}" if days else "-"
+        alarms.add_row(f"{sensitivity:g}", f"{hit}/{windows}", str(outside), f"{days:.0f}", rate)
     console.print(alarms)
 
 

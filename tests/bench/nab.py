@@ -197,8 +197,11 @@ def held_out(
         marked: per series.
         scores: per series.
         profile: costs.
-        folds: per series, the fold that it belongs to.
+        folds: per series, the fold that it belongs to. With one fold only there are no others:
+            NaN.
     """
+    if len(set(folds)) < 2:
+        return float("nan")
     sweeps = [sweep(*each, profile) for each in zip(marked, scores, strict=True)]
     total = 0.0
     for fold in set(folds):

@@ -80,6 +80,7 @@ def test_the_threshold_is_the_best_for_all_series_together() -> None:
     # Alone, the first would say 0.9 and miss the second's window; the second 0.6, which finds it.
     held_out = nab.held_out(marked, scores, nab.STANDARD, [0, 1])
     assert held_out == pytest.approx(100 * (1 + -1 + 2) / 4)
+    assert math.isnan(nab.held_out(marked, scores, nab.STANDARD, [0, 0]))
 
 
 def test_equal_scores_become_detections_together() -> None:
