@@ -2,7 +2,8 @@
 
     python -m tests.broker.chaos [--minutes 30] [--seed N] [--kind sampling]
 
-First copies and counts (chaos_copies.py), then sampling (chaos_sampling.py), half of the time each.
+First copies and counts (chaos_copies.py), then sampling (chaos_sampling.py), then windows and
+alerts (chaos_windows.py), a third of the time each.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from topologies.localkafka import LocalKafka
 
 from .chaos_copies import Chaos
 from .chaos_sampling import BROKER_SETTINGS, EACH, PROGRAM, SamplingChaos
+from .chaos_windows import WindowsChaos
 
-KINDS = ("copies", "sampling")
+KINDS = ("copies", "sampling", "windows")
 BROKEN = ("-m", "tests.broker.chaos_broken")
 
 
@@ -34,10 +36,12 @@ def run(
     with tempfile.TemporaryDirectory() as name:
         directory = logs or Path(name)
         directory.mkdir(parents=True, exist_ok=True)
-        settings = BROKER_SETTINGS if kind == "sampling" else {}
+        settings = {} if kind == "copies" else BROKER_SETTINGS
         with LocalKafka(Path(name) / "kafka", keep=False, settings=settings) as broker:
             if kind == "copies":
                 return asyncio.run(Chaos(broker, directory, seed).run(seconds))
+            if kind == "windows":
+                return asyncio.run(WindowsChaos(broker, directory, seed).run(seconds))
             program = (*BROKEN, broken, "run") if broken else PROGRAM
             chaos = SamplingChaos(broker, directory, seed, program=program, first=EACH)
             return asyncio.run(chaos.run(seconds))

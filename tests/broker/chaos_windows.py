@@ -29,22 +29,23 @@ from .chaos_processes import Worker, ends, figures
 from .windows_oracle import Topics, check, unfinished
 from .windows_traffic import WindowTraffic
 
-__all__ = ["BROKER_SETTINGS", "EACH", "WindowsChaos"]
+__all__ = ["EACH", "FROZEN_S", "WindowsChaos"]
 
 PARTITIONS = 2
 PREFIX = "windowed"
 SESSION_S = 4.0
-BROKER_SETTINGS = {"group.min.session.timeout.ms": "3000"}
 FROZEN_S = 6.5
 EACH = ("kill", "freeze", "kill", "broker")
 """Faults that a run begins with, lest it does without."""
 SETTLE_S = 90.0
-LATENESS_S = {False: 2.5, True: 25.0}
-"""More than anything is late by (``DELAY_S``): without a broker that is killed, and with one."""
+PROGRAM = ("-m", "topologies.cli.main", "run")
+LATENESS_S = 2.5
+"""More than ``DELAY_S``: whatever happens, a partition's items come in the order they are sent in,
+and none of the partitions is ever idle."""
 BUSY = 2
 
 
-def configuration(bootstrap: str, *, sampling: bool, lateness_s: float) -> dict[str, Any]:
+def configuration(bootstrap: str, *, sampling: bool) -> dict[str, Any]:
     """Of the workers."""
     return {
         "kafka": {
@@ -62,7 +63,7 @@ def configuration(bootstrap: str, *, sampling: bool, lateness_s: float) -> dict[
                 {"name": "logs", "signal": "logs", "by": ["severity"], "lengths": [1]},
                 {"name": "requests", "signal": "metrics", "metric": "requests", "lengths": [1]},
             ],
-            "allowed_lateness": lateness_s,
+            "allowed_lateness": LATENESS_S,
             "idle_after": "60s",
             "source_timeout": "10m",
         },
@@ -85,11 +86,12 @@ class WindowsChaos:
     """One run; ``topics`` are there after it.
 
     Args:
-        broker: started with ``BROKER_SETTINGS``.
+        broker: started with chaos_sampling's ``BROKER_SETTINGS``.
         directory: for logs.
         seed: of everything.
         sampling: spans go by sample, else by shape.
         broker_killed: that may happen, too.
+        together: a process has all stages (but sample), else each has its own.
     """
 
     def __init__(
@@ -100,23 +102,22 @@ class WindowsChaos:
         *,
         sampling: bool = True,
         broker_killed: bool = True,
-        program: Sequence[str] = ("-m", "topologies.cli.main", "run"),
+        together: bool = False,
     ) -> None:
         self.topics: Topics | None = None
         self._broker_killed = broker_killed
-        self._lateness_s = LATENESS_S[broker_killed]
-        config = configuration(broker.bootstrap, sampling=sampling, lateness_s=self._lateness_s)
+        config = configuration(broker.bootstrap, sampling=sampling)
         self.config = Config.model_validate(config)
         self._seed = seed
         self._bootstrap = broker.bootstrap
         rng = random.Random(seed)
         stages = ("shape", "windows", "detect", *(("sample",) if sampling else ()))
+        programs = {stage: (*PROGRAM, stage, "--config", "CONFIG") for stage in stages}
+        if together:
+            programs = {"all": ("-m", "tests.broker.windows_worker", "CONFIG")}
         self.workers = {
-            stage: [
-                Worker(f"{stage}-{x}", directory, config, (*program, stage, "--config", "CONFIG"))
-                for x in "ab"
-            ]
-            for stage in stages
+            name: [Worker(f"{name}-{x}", directory, config, program) for x in "ab"]
+            for name, program in programs.items()
         }
         first = [kind for kind in EACH if broker_killed or kind != "broker"]
         self.faults = Faults(self.everyone, broker, rng, frozen_s=FROZEN_S, first=first)
@@ -143,7 +144,7 @@ class WindowsChaos:
         for worker in self.everyone:
             worker.begin()
         longest = max(rule.lengths_ms[-1] for rule in self.config.windows.rules)
-        after_ms = longest + round(self._lateness_s * 1000) + 200
+        after_ms = longest + round(LATENESS_S * 1000) + 200
         sending = asyncio.create_task(self.traffic.run(after_ms))
         try:
             await self._begun()
