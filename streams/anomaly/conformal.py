@@ -22,6 +22,8 @@ _PER_OCTAVE = 5.0
 _FIRST = 24
 """Bin of a series' first score above 0: nearly 5 octaves have room below, 3 above."""
 _SHIFT = 8
+_TOP = 0.002
+"""Share of the scores in the last bin from which on all move down by ``_SHIFT`` bins."""
 _TAIL = 0.05
 """Share of the scores that a tail is fitted to."""
 _SHAPE, _WORTH = 0.2, 20.0
@@ -135,7 +137,7 @@ def calibrate(state, known, kinds, series, score, edges, limits, out):
                     tell_class(pooled, own, edges, total, unit)
             own[place] += unit
             totals[i, at] = total + unit
-            if own[BINS - 1] > max(0.01 * total, 3.0 * unit):
+            if own[BINS - 1] > max(_TOP * total, 3.0 * unit):
                 move_down(own, _SHIFT)
                 units[i, at] += _SHIFT / _PER_OCTAVE
             if total + unit >= limit or own[place] >= _HALVED:

@@ -30,6 +30,12 @@ _SHRINK = 0.15
 """Share of the difference by which an envelope shrinks each turn."""
 _TURNS = 2
 """Turns that must be over before an envelope is believed."""
+_EXCESS = STANDARD
+"""Of what ``standard`` holds: how far values are outside of the envelope on average, ..."""
+_REACH = 6.0
+"""... and how many times that the expected range goes beyond it."""
+_EXCESS_MOST = 1.0
+"""Units that a value is outside at most for that average."""
 HIGH, LOW, NOW_HIGH, NOW_LOW = range(4)
 
 
@@ -93,7 +99,11 @@ def score_season(state, search, series, time_ms, values, periods, slots, memory,
                     far = max(value - most, least - value, 0.0)
                     score[number, row] = far / unit if unit > 0.0 else 0.0
                     if number == 0:
-                        low[row], high[row] = least + origin, most + origin
+                        reach = _REACH * standard[i, _EXCESS]
+                        low[row], high[row] = least - reach + origin, most + reach + origin
+                        usual = min(far, _EXCESS_MOST * unit)
+                        weight = 1.0 / min(standard[i, COUNT], memory)
+                        standard[i, _EXCESS] += weight * (usual - standard[i, _EXCESS])
             if first or slot != clock[i, 2 + number] or now - clock[i, 1] > period // 2:
                 turn(envelope, turns[i], start + slot)
                 clock[i, 2 + number] = slot
@@ -132,7 +142,7 @@ class Season:
                 "envelopes": ("<f4", 4 * width),
                 "turns": ("<u1", width),
                 "clock": ("<i8", 2 + len(periods)),
-                "standard": ("<f8", STANDARD),
+                "standard": ("<f8", STANDARD + 1),
                 "coarse": ("<f4", ROOM if search else 0),
                 "notes": ("<f8", NOTES if search else 0),
             },
