@@ -36,6 +36,7 @@ from .detect_state import pack_state, unpack_state
 from .panels import Channel, Panels
 from .rows import Block
 from .rule_text import SETTING, RuleText
+from .settling import Settling
 from .stalled import Stalled
 from .states import RuleStates
 from .telling import Telling
@@ -93,7 +94,11 @@ class Detect:
             alerts.active_max,
         )
         self._partitions = self._spread = partitions
-        self._stalled = Stalled(round(alerts.stalled_after * 1000))
+        self._stalled = Stalled(
+            round(alerts.stalled_after * 1000), frozenset(rule.name for rule in windows.rules)
+        )
+        self._settling = Settling()
+        self._unsaid: list[Record] = []
         self._telling = Telling(
             alerts_topic, state_topic, partition, pending=alerts.publish_pending
         )
@@ -112,6 +117,8 @@ class Detect:
         Raises MalformedMessage.
         """
         batch, live = scanned.batch, not scanned.replayed
+        if live:
+            self._settle()
         header = intake.window_header(batch.headers)
         if header is None:
             self._counts.foreign_messages += live
@@ -130,7 +137,7 @@ class Detect:
             self._take(batch.value, scan, header, channel, live)
         elif live:
             self._panels.passed(header.rule)
-        return Outcome(records)
+        return Outcome([*self.flush(), *records] if live else ())
 
     def _take(
         self,
@@ -191,6 +198,7 @@ class Detect:
 
     def _tell(self, transitions: Sequence[Transition], live: bool) -> list[Record]:
         if not live:
+            self._settling.find(transitions)
             return []
         records: list[Record] = []
         for each in transitions:
@@ -213,7 +221,8 @@ class Detect:
 
     def tick(self, now_ms: int) -> Outcome:
         """See whether windows are still closed."""
-        return Outcome(self._judge_pipeline(now_ms))
+        self._settle()
+        return Outcome([*self.flush(), *self._judge_pipeline(now_ms)])
 
     def _judge_pipeline(self, now_ms: int) -> list[Record]:
         change = self._stalled.judge(now_ms)
@@ -272,16 +281,26 @@ class Detect:
 
     # --- state
 
+    def _settle(self) -> None:
+        """After a restart, before anything is said: alerts are where they were told to be."""
+        for event in self._settling.settle(self._states, self._panels.latest_ms):
+            self._counts.transitions[event.rule, event.state] += 1
+            self._unsaid += self._telling.event(event)
+
     def flush(self) -> Sequence[Record]:
-        """Nothing is gathered."""
-        return ()
+        """What a restart left to be said, if nothing came since."""
+        self._settle()
+        records, self._unsaid = self._unsaid, []
+        return records
 
     def recall(self, record: Batch) -> None:
-        """What was said of the pipeline, and which rules held from which message on."""
+        """What was said of alerts and the pipeline, and which rules held from which message on."""
         if record.key == self._telling.rules_key:
             self._wanted.recall(record.value)
         elif record.key == self._telling.stalled_key:
             self._stalled.recall(*self._telling.of_stalled(record.value))
+        elif record.value:
+            self._settling.recall(record.value)
 
     def snapshot(self) -> Sequence[bytes]:
         """Everything: series, open windows, detection, alerts, rules."""

@@ -61,6 +61,7 @@ class RuleState:
         """Windows in which a series could not become an alert, for there were too many."""
         self.ever_matched = False
         self._active = np.zeros(0, np.bool_)
+        self._fingerprints: set[str] = set()
         self._detectors = detectors
         self._active_max = active_max
         self._means = np.zeros(4, np.int8)
@@ -91,6 +92,7 @@ class RuleState:
         """Take over an alert from a snapshot."""
         self.actives[active.series_id] = active
         self._active[active.series_id] = True
+        self._fingerprints.add(active.fingerprint)
 
     def step(self, block: Block, describe: Callable[[int], Series]) -> Iterator[Transition]:
         """What follows from one window; it is finished when the iterator is."""
@@ -140,6 +142,8 @@ class RuleState:
             return
         active = Active(series_id, describe(series_id), end_ms, end_ms, evidence)
         active.name(self.rule)
+        if active.fingerprint in self._fingerprints:
+            return  # attributes 1 and "1" are one label: it is the alert that there is
         self.adopt(active)
         if self.rule.for_ms:
             yield self._to(active, "pending", end_ms)
@@ -150,7 +154,9 @@ class RuleState:
     def _move(
         self, active: Active, holds: int, evidence: Evidence, end_ms: int
     ) -> Iterator[Transition]:
-        lapsed = end_ms - active.known_at_ms >= self.rule.no_data_ms
+        # A window that says something has said so since its start.
+        silent_until_ms = end_ms if holds == _HOLD else end_ms - self.rule.length_ms
+        lapsed = silent_until_ms - active.known_at_ms >= self.rule.no_data_ms
         if holds != _HOLD:
             active.evidence, active.known_at_ms = evidence, end_ms
         if active.state == "pending":
@@ -194,9 +200,14 @@ class RuleState:
     def _end(
         self, active: Active, state: Any, end_ms: int, reason: Any = "condition"
     ) -> Transition:
+        self.drop(active)
+        return self._to(active, state, end_ms, reason)
+
+    def drop(self, active: Active) -> None:
+        """It is no alert any more, and nobody is told."""
         del self.actives[active.series_id]
         self._active[active.series_id] = False
-        return self._to(active, state, end_ms, reason)
+        self._fingerprints.discard(active.fingerprint)
 
     def close(self, active: Active, end_ms: int, reason: Any) -> Transition:
         """End an alert for a reason outside of the data."""

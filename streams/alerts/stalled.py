@@ -24,7 +24,7 @@ class Change(NamedTuple):
     """Since when it fires, or fired."""
     at_ms: int
     late_ms: int
-    """For how long no window had been closed beyond the shortest one's length."""
+    """For how long no window of some rule had been closed beyond the shortest one's length."""
     silent_sources: int
     """Source partitions that nothing is known of."""
 
@@ -34,11 +34,12 @@ class Stalled:
     """What is known of one partition."""
 
     after_ms: int
-    """How long beside the shortest window's length none need be closed."""
-    last_ms: int = 0
-    """The broker's time of the last closing message; 0: there was none."""
-    shortest_ms: int = 0
-    """Of the windows that were closed."""
+    """How long beside the shortest window's length none of a rule need be closed."""
+    rules: frozenset[str]
+    """The window rules that there are: of others nothing is missing."""
+    closings: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By window rule: the broker's time of the last closing message, and the shortest length of
+    its windows. Rules have sources of their own: the windows of one can stand still alone."""
     silent: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
     """Where sources are silent: how many, by window rule and length, and when that was said."""
     starts_ms: int = 0
@@ -48,8 +49,9 @@ class Stalled:
 
     def closed(self, time_ms: int, rule: str, length_ms: int, silent_sources: int) -> None:
         """A window was closed, by a message of this time."""
-        self.last_ms = max(self.last_ms, time_ms)
-        self.shortest_ms = min(self.shortest_ms or length_ms, length_ms)
+        if rule in self.rules:
+            last_ms, shortest_ms = self.closings.get(rule, (0, length_ms))
+            self.closings[rule] = max(last_ms, time_ms), min(shortest_ms, length_ms)
         self.silent.pop((rule, length_ms), None)
         if silent_sources and len(self.silent) < _CHANNELS_MAX:
             self.silent[rule, length_ms] = silent_sources, time_ms
@@ -67,7 +69,7 @@ class Stalled:
 
     def judge(self, now_ms: int) -> Change | None:
         """What changes at this time, if anything does."""
-        late_ms = max(0, now_ms - self.last_ms - self.shortest_ms) if self.last_ms else 0
+        late_ms = max([0, *(now_ms - last - length for last, length in self.closings.values())])
         silent = self.silent_sources(now_ms)
         firing = late_ms > self.after_ms or silent > 0
         if firing == self.firing:
@@ -84,8 +86,7 @@ class Stalled:
     def to_json(self) -> dict[str, Any]:
         """For a snapshot."""
         return {
-            "last_ms": self.last_ms,
-            "shortest_ms": self.shortest_ms,
+            "closings": [[rule, *said] for rule, said in self.closings.items()],
             "silent": [[*place, *said] for place, said in self.silent.items()],
             "starts_ms": self.starts_ms,
             "firing": self.firing,
@@ -93,7 +94,11 @@ class Stalled:
 
     def restore(self, state: dict[str, Any]) -> None:
         """From a snapshot. Raises KeyError, TypeError or ValueError."""
-        self.last_ms, self.shortest_ms = int(state["last_ms"]), int(state["shortest_ms"])
+        self.closings = {
+            str(rule): (int(last_ms), int(shortest_ms))
+            for rule, last_ms, shortest_ms in state["closings"]
+            if rule in self.rules
+        }
         self.silent = {
             (str(rule), int(length_ms)): (int(count), int(time_ms))
             for rule, length_ms, count, time_ms in state["silent"]

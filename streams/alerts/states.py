@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.records.alerts import AlertEvent
+
 from .rows import Block
 from .rule_state import RuleState
 from .rules import Rule
@@ -111,6 +113,21 @@ class RuleStates:
         self._live[ids] = False
         found = self._bury(end_ms)
         return found + [each for state in self._states for each in state.forget(ids, end_ms)]
+
+    def settle(self, fingerprint: str, event: AlertEvent | None) -> bool:
+        """Bring an alert to where an event says that it is; whether there is such a one.
+
+        One that is none by the event (None), or another than it says, is dropped unsaid.
+        """
+        for state in self._states:
+            for active in state.actives.values():
+                if active.fingerprint == fingerprint:
+                    if event is not None and active.is_of(event, state.rule):
+                        active.take_over(event)
+                        return True
+                    state.drop(active)
+                    return False
+        return False
 
     def replace(self, rules: Sequence[Rule]) -> None:
         """Other rules from now on.

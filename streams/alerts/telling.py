@@ -68,9 +68,10 @@ class Telling:
     ) -> list[Record]:
         """What is told of a transition; ``trace_id``: of the exemplar, '' if there is none."""
         exemplars = (Exemplar(trace_id=trace_id),) if trace_id else ()
-        return self._told(each.event(moved_with, exemplars))
+        return self.event(each.event(moved_with, exemplars))
 
-    def _told(self, event: AlertEvent) -> list[Record]:
+    def event(self, event: AlertEvent) -> list[Record]:
+        """What is told of an alert."""
         value, headers, key = event.encode(), event.headers(), event.fingerprint.encode()
         state = Record(self._state_topic, value, self._partition, key, headers)
         if event.state in _UNTOLD and not self._pending:
@@ -81,7 +82,7 @@ class Telling:
         """What is told when windows are late, or no longer."""
         starts_at = _time(change.starts_ms)
         state: AlertState = "firing" if change.firing else "resolved"
-        return self._told(
+        return self.event(
             AlertEvent(
                 id=f"{self._stalled_fingerprint}.{_STALLED_VERSION}.{change.starts_ms}.{state}",
                 fingerprint=self._stalled_fingerprint,

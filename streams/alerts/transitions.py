@@ -151,6 +151,17 @@ class Active:
         self.labels = alert_labels(rule, self.series)
         self.fingerprint = fingerprint(self.labels)
 
+    def is_of(self, event: AlertEvent, rule: Rule) -> bool:
+        """Whether it is what the event tells of; ``rule``: its own."""
+        return rule.digest == event.rule_version and event.starts_at == _time(self.starts_at_ms)
+
+    def take_over(self, event: AlertEvent) -> None:
+        """Be in the state that was told."""
+        self.state = event.state
+        fired = event.fired_at
+        self.fired_at_ms = None if fired is None else (fired - _EPOCH) // timedelta(milliseconds=1)
+        self.lapses = int([*event.id.split("."), "0"][4])
+
 
 def transition(
     rule: Rule,

@@ -139,7 +139,8 @@ class PlainSeries:
         told: list[Told] = []
         rule = self.rule
         if self.state != "inactive":
-            silent = end - self.known_at >= rule.no_data_after * 1000
+            since = end if holds is None else end - self.rule.on.length * 1000
+            silent = since - self.known_at >= rule.no_data_after * 1000
             if holds is not None:
                 self.known_at, self.value = end, value
             if self.state == "pending":

@@ -54,6 +54,23 @@ def test_it_waits_for_the_shortest_windows_only() -> None:
     assert [e.state for e in h.tick(last_ms + LENGTH_MS + AFTER_S * 1000 + 1)] == ["firing"]
 
 
+def test_windows_of_one_rule_stand_still_while_others_are_closed() -> None:
+    """All sources of its topic are silent: of these windows nothing comes, not even how many."""
+    h = host()
+    h.window(rule="services", number=1)
+    events = [each for n in range(1, 9) for each in h.window(rule="logs", number=n)]
+    assert [e.state for e in events] == ["firing"]
+    h.restart()
+    assert h.window(rule="logs") == []
+    assert [e.state for e in h.window(rule="services")] == ["resolved"]
+
+
+def test_windows_of_a_rule_that_there_is_not_are_not_missed() -> None:
+    h = host()
+    h.window(rule="gone", number=1)
+    assert [each for n in range(1, 20) for each in h.window(rule="logs", number=n)] == []
+
+
 def test_nothing_is_late_before_anything_has_come() -> None:
     assert host().tick(FIRST_MS) == []
 
@@ -72,7 +89,7 @@ def test_silent_sources_are_told_of_until_they_speak() -> None:
 
 def test_silence_of_a_rule_that_is_gone_is_forgotten() -> None:
     h = host()
-    assert [e.state for e in h.window(rule="services", silent_sources=3)] == ["firing"]
+    assert [e.state for e in h.window(rule="gone", silent_sources=3)] == ["firing"]
     states = [e.state for _ in range(8) for e in h.window(rule="logs")]
     assert states == ["resolved"]
 
