@@ -26,7 +26,8 @@ from streams.windows.exponential import BUCKETS_MAX, SCALE_MAX
 from streams.wire.compiling import inner
 
 __all__ = [
-    "ACCUMULATOR", "BOUNDS_NONE", "CELL", "META", "ROOM", "ROWS_FREE", "ROWS_TOP", "ROWS_USED",
+    "ACCUMULATOR", "BOUNDS_NONE", "CELL", "META", "ROOM", "ROWS_FREE", "ROWS_OPEN", "ROWS_TOP",
+    "ROWS_USED",
     "free_row", "has_room", "merge", "new_row", "unknown_meeting",
 ]  # fmt: skip
 
@@ -38,8 +39,10 @@ ROOM = 1 << 15
 ROWS_TOP = BLOCKS_FREE + CLASSES
 ROWS_FREE = ROWS_TOP + 1
 ROWS_USED = ROWS_TOP + 2
-META = ROWS_TOP + 3
-"""Places in ``meta``: rows ever used, list of free ones, rows in use; and how many there are."""
+ROWS_OPEN = ROWS_TOP + 3
+META = ROWS_TOP + 4
+"""Places in ``meta``: rows ever used, list of free ones, rows in use, and of these the ones of open
+windows; and how many places there are."""
 
 _VALUES = [
     ("count", "<u8"), ("errors", "<u8"), ("sum", "<f8"), ("min", "<f8"), ("max", "<f8"),
@@ -74,6 +77,7 @@ def new_row(accumulators, runs, meta, slot, start, group):
         row = meta[ROWS_TOP]
         meta[ROWS_TOP] = row + 1
     meta[ROWS_USED] += 1
+    meta[ROWS_OPEN] += slot >= 0
     a = accumulators[row]
     a.start = start
     a.slot = slot
@@ -106,6 +110,7 @@ def free_row(accumulators, runs, pool, meta, row):
     """Give an accumulator back; its group's list must not lead to it any more."""
     release(pool, meta, runs, 2 * row)
     release(pool, meta, runs, 2 * row + 1)
+    meta[ROWS_OPEN] -= accumulators[row].slot >= 0
     accumulators[row].slot = -128
     accumulators[row].next = meta[ROWS_FREE]
     meta[ROWS_FREE] = row

@@ -17,7 +17,7 @@ from .accumulators import CELL
 from .bounds import BoundSets
 from .groups import Groups
 from .increases import COUNTERS, STREAM_ROW, increases
-from .index import HashIndex
+from .index import HashIndex, grown
 from .naming import KINDS
 from .store import Store
 
@@ -167,7 +167,7 @@ class Streams:
         )  # fmt: skip
         self.index.reserve(len(self) + len(points))
         if len(self.table) < len(self.index.keys):
-            self.table = np.resize(self.table, len(self.index.keys))
+            self.table = grown(self.table, len(self.index.keys))
         first, work = 0, np.zeros(1, CELL)
         work["exemplar_value"] = work["last"] = np.nan
         buckets = (
@@ -211,5 +211,4 @@ class Streams:
     def load(self, keys: NDArray[np.uint64], rows: NDArray[Any]) -> None:
         """These streams and no others."""
         self.index = HashIndex(keys)
-        self.table = np.zeros(max(len(self.index.keys), _ROWS_MIN), STREAM_ROW)
-        self.table[: len(rows)] = rows
+        self.table = grown(rows, max(len(self.index.keys), _ROWS_MIN))

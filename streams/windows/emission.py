@@ -134,7 +134,7 @@ class Emission:
         headers: tuple[tuple[str, bytes], ...], temporality: int,
     ) -> list[Record]:  # fmt: skip
         windows = self._windows
-        tenants = list(windows.groups.tenants)
+        tenants = list(windows.groups.names.tenants)
         longest = max(len(tenant.encode("utf-8", "replace")) for tenant in tenants)
         spent = sum(len(key) + len(value) + _HEADER_BYTES for key, value in headers)
         room = self._max_bytes - _OVERHEAD_BYTES - spent - longest - len("tenant") - _HEADER_BYTES

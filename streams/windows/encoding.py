@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import Any
 
 from streams.windows.naming import Output
 
 __all__ = ["SCOPE", "attributes", "field", "metric_head", "pair", "resource", "scope"]
 
 SCOPE = "otlp-streams.windows"
-_INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
+Scalar = str | bool | int | float
 
 
 def _varint(value: int) -> bytes:
@@ -28,30 +27,24 @@ def field(tag: int, body: bytes) -> bytes:
     return bytes((tag,)) + _varint(len(body)) + body
 
 
-def _any_value(value: Any) -> bytes:
-    """AnyValue; what OTLP has no type for in JSON's (null) is one without value."""
+def _any_value(value: Scalar) -> bytes:
+    """AnyValue; integers are of 64 bits."""
     if isinstance(value, str):
         return field(0x0A, value.encode("utf-8", "replace"))
     if isinstance(value, bool):
         return b"\x10\x01" if value else b"\x10\x00"
-    if isinstance(value, int) and _INT_MIN <= value <= _INT_MAX:
+    if isinstance(value, int):
         return b"\x18" + _varint(value & (1 << 64) - 1)
-    if isinstance(value, int | float):
-        return b"\x21" + struct.pack("<d", float(value))
-    if isinstance(value, list):
-        return field(0x2A, b"".join(field(0x0A, _any_value(each)) for each in value))
-    if isinstance(value, dict):
-        return field(0x32, b"".join(field(0x0A, pair(str(k), v)) for k, v in value.items()))
-    return b""
+    return b"\x21" + struct.pack("<d", value)
 
 
-def pair(key: str, value: Any) -> bytes:
+def pair(key: str, value: Scalar) -> bytes:
     """A KeyValue."""
     name = field(0x0A, key.encode("utf-8", "replace")) if key else b""
     return name + field(0x12, _any_value(value))
 
 
-def attributes(values: Mapping[str, Any]) -> bytes:
+def attributes(values: Mapping[str, Scalar]) -> bytes:
     """KeyValues, each with its length before it and no tag: that depends on where they go."""
     pairs = (pair(key, value) for key, value in values.items())
     return b"".join(_varint(len(each)) + each for each in pairs)

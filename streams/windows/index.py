@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from streams.wire.compiling import inner, kernel
 
-__all__ = ["HashIndex", "place_of"]
+__all__ = ["HashIndex", "grown", "place_of"]
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(32)
@@ -36,6 +36,13 @@ def _find(wanted: Any, keys: Any, places: Any, rows: Any) -> None:
 def _fill(keys: Any, start: Any, stop: Any, places: Any) -> None:
     for row in range(start, stop):
         places[place_of(keys[row], keys, places)] = row
+
+
+def grown(rows: NDArray[Any], size: int) -> NDArray[Any]:
+    """``rows`` and zeros behind them, ``size`` in all; memory is taken when it is written to."""
+    found = np.zeros((size, *rows.shape[1:]), rows.dtype)
+    found[: len(rows)] = rows
+    return found
 
 
 class HashIndex:
@@ -67,7 +74,7 @@ class HashIndex:
         if count <= len(self.keys):
             return
         size = max(count, len(self.keys) * 3 // 2)
-        self.keys = np.pad(self.keys, (0, size - len(self.keys)))
+        self.keys = grown(self.keys, size)
         # Between a half and a quarter full.
         self.places = np.full(1 << (2 * size - 1).bit_length(), -1, np.int32)
         _fill(self.keys, 0, self.count, self.places)

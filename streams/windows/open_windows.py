@@ -65,7 +65,7 @@ class OpenWindows:
     def bytes(self) -> int:
         """What is reserved for all of that."""
         groups, streams = self.groups, self.streams
-        arrays = (groups.table, groups.heads, groups.texts, streams.table)
+        arrays = (groups.table, groups.heads, groups.names.texts, streams.table)
         indices = (groups.index, streams.index)
         return (
             self.store.bytes
@@ -173,12 +173,10 @@ class OpenWindows:
 
         And how many windows that are; None: there is room.
         """
-        if self.store.used <= most:
+        if self.store.open <= most:
             return None
         used = self.store.used_rows
         rows = np.flatnonzero(used["slot"] >= 0)
-        if len(rows) <= most:
-            return None
         slots = used["slot"][rows]
         stops = used["start"][rows] + self.slots[slots, LENGTH]
         last = int(np.partition(stops, len(rows) - most - 1)[len(rows) - most - 1])
@@ -188,12 +186,12 @@ class OpenWindows:
 
     # --- counts --------------------------------------------------------------------------------
 
-    def open_windows(self) -> tuple[int, int]:
-        """How many have something in them, and in how many cells."""
+    def open_windows(self) -> int:
+        """How many have something in them."""
         used = self.store.used_rows
         rows = used["slot"] >= 0
         slots, starts = used["slot"][rows].astype(np.int64), used["start"][rows]
-        return len(np.unique(slots << 48 | starts)), len(starts)
+        return len(np.unique(slots << 48 | starts))
 
     def count(self, counts: WindowCounts | None) -> None:
         """Move what was noted since the last time into counts; None: forget it."""

@@ -19,9 +19,6 @@ from .writing import DELTA, cut, measure, write
 __all__ = ["Encoder", "Part", "closing"]
 
 _MS = 1_000_000
-_POINT_BYTES = 40_000
-"""A point without its attributes, at most: 1,024 explicit buckets with their bounds, or 320
-exponential ones."""
 
 
 class Part(NamedTuple):
@@ -65,17 +62,15 @@ class Encoder:
         times = (temporality, end_ms - length_ms, end_ms, self._scratch)
         tables = (
             rows, totals, statistics, store.accumulators, store.runs, store.pool, bounds.stops,
-            bounds.bound, groups.table, groups.texts,
+            bounds.bound, groups.table, groups.names.texts,
         )  # fmt: skip
-        shapes = (groups.shape_stops, groups.metrics)
-        longest = int(groups.rows["attributes_size"].max(initial=0))
-        self._reserve(_POINT_BYTES + 2 * longest)
+        shapes = (groups.names.shape_stops, groups.names.metrics)
         sizes = np.empty(len(rows), np.int64)
-        measure(self._buffer, *shapes, tables, times, sizes)
+        measure(*shapes, tables, temporality, sizes)
         stops, part_sizes = np.empty((2, len(rows) + 1), np.int64)
         count = int(
             cut(
-                sizes, max_bytes, len(head), groups.service_texts, *shapes, tables, stops,
+                sizes, max_bytes, len(head), groups.names.service_texts, *shapes, tables, stops,
                 part_sizes,
             )
         )  # fmt: skip
@@ -83,7 +78,7 @@ class Encoder:
         oversized, first = 0, 0
         for stop, size in zip(stops[:count].tolist(), part_sizes[:count].tolist(), strict=True):
             self._reserve(size)
-            services = groups.service_texts
+            services = groups.names.service_texts
             begin = write(self._buffer, first, stop, head, services, *shapes, tables, times)
             if len(self._buffer) - begin > max_bytes:
                 oversized += stop - first

@@ -21,13 +21,15 @@ from streams.wire.compiling import inner
 
 __all__ = [
     "CALLS", "ERRORS", "EXPONENTIAL", "HISTOGRAM", "LAST", "STATISTIC", "SUM", "SUMMARY",
-    "UP_DOWN_SUM", "put_point",
+    "UP_DOWN_SUM", "put_point", "room_of",
 ]  # fmt: skip
 
 CALLS, ERRORS, SUM, UP_DOWN_SUM, LAST, STATISTIC, EXPONENTIAL, HISTOGRAM, SUMMARY = range(9)
 """What of an accumulator a data point tells."""
 
 _NONE = np.uint64(0)
+_NUMBER, _DISTRIBUTION, _EXEMPLAR = 34, 110, 54
+"""Bytes of a point beside attributes and buckets, and of an exemplar, at most."""
 
 
 @inner
@@ -225,3 +227,30 @@ def put_point(
     else:
         at = _number(buffer, at, what, a, statistic, attributes, start, time, scratch)
     return put_close(buffer, at, end, 0x0A)
+
+
+@inner
+def _room_of_counts(runs, pool, run):
+    at = np.int64(runs[run, AT])
+    total = 0
+    for i in range(np.int64(runs[run, LENGTH])):
+        count = pool[at + i]
+        total += 1
+        while count >= np.uint64(0x80):
+            count >>= np.uint64(7)
+            total += 1
+    return total
+
+
+@inner
+def room_of(what, a, runs, pool, row, attributes):
+    """A point takes no more bytes than that, with its length and tag; see ``put_point``."""
+    texts, start, size = attributes
+    size = _attributes_size(texts, start, start + size)
+    if what < EXPONENTIAL:
+        return _NUMBER + size
+    size += _DISTRIBUTION + (0 if np.isnan(a.exemplar_value) else _EXEMPLAR)
+    if what == EXPONENTIAL:
+        size += _room_of_counts(runs, pool, 2 * row) + _room_of_counts(runs, pool, 2 * row + 1)
+        return size
+    return size + 16 * np.int64(runs[2 * row, LENGTH])

@@ -13,7 +13,7 @@ from .naming import KINDS, STATISTICS
 from .quantiles import explicit_quantiles, exponential_quantiles
 from .store import Store
 
-__all__ = ["statistics"]
+__all__ = ["statistics", "warm_up_statistics"]
 
 _WANTED = np.array([0.5, 0.9, 0.99])
 _SUMS = [KINDS.index("sum"), KINDS.index("up_down_sum_delta")]
@@ -66,3 +66,10 @@ def _quantiles(
             columns["scale"], start, middle, stop, indices[0], indices[1], counts, found,
         )  # fmt: skip
     return found
+
+
+def warm_up_statistics() -> None:
+    """Load the kernels of this, compiled if the cache has them not."""
+    rows, store = np.empty(0, np.int64), Store()
+    for explicit in (False, True):
+        _quantiles(rows, store.accumulators[rows], store, BoundSets(), explicit)

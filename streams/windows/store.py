@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .accumulators import ACCUMULATOR, META, ROOM, ROWS_FREE, ROWS_TOP, ROWS_USED
+from .accumulators import ACCUMULATOR, META, ROOM, ROWS_FREE, ROWS_OPEN, ROWS_TOP, ROWS_USED
 from .blocks import AT, BLOCKS_FREE, CLASSES, LENGTH, POOL_TOP
+from .index import grown
 from .merging import bucket_count, free_rows, gather, refill
 
 __all__ = ["Buckets", "Store"]
@@ -53,6 +54,11 @@ class Store:
         return int(self.meta[ROWS_USED])
 
     @property
+    def open(self) -> int:
+        """Rows of open windows."""
+        return int(self.meta[ROWS_OPEN])
+
+    @property
     def bytes(self) -> int:
         """What is reserved."""
         return self.accumulators.nbytes + self.runs.nbytes + self.pool.nbytes
@@ -61,10 +67,10 @@ class Store:
         """Make room for more rows and more buckets."""
         if self.used > len(self.accumulators) - 64:
             rows = len(self.accumulators) * 5 // 4 + 1024
-            self.accumulators = np.resize(self.accumulators, rows)
-            self.runs = np.resize(self.runs, (2 * rows, 5))
+            self.accumulators = grown(self.accumulators, rows)
+            self.runs = grown(self.runs, 2 * rows)
         if self.meta[POOL_TOP] > len(self.pool) - 2 * ROOM:
-            self.pool = np.resize(self.pool, len(self.pool) * 5 // 4 + 2 * ROOM)
+            self.pool = grown(self.pool, len(self.pool) * 5 // 4 + 2 * ROOM)
 
     @property
     def used_rows(self) -> NDArray[Any]:
@@ -105,6 +111,7 @@ class Store:
         self.reset(count * 9 // 8 + _ROWS_MIN, 2 * ROOM)
         self.accumulators[:count] = found
         self.meta[ROWS_TOP] = self.meta[ROWS_USED] = count
+        self.meta[ROWS_OPEN] = int((found["slot"] >= 0).sum())
         self.runs[:, AT] = -1
         self.runs[:, LENGTH] = 0
         self.accumulators["next"] = -1

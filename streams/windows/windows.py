@@ -125,6 +125,7 @@ class Windows:
             self._open.groups,
             self._open.bounds,
         )
+        # Nothing of a record that is refused, as `take` can do.
         if known:
             self._watermarks.hear(partial.header, timestamp_ms)
         self._open.add(taken.cells, taken.points)
@@ -166,7 +167,7 @@ class Windows:
                 for rule, its_topic in enumerate(self._topics):
                     if its_topic == topic:
                         self._close_rule(rule, until, silent, records)
-        self._note()
+        self._note(closed=bool(records))
         return records
 
     def _close_rule(self, rule: int, until_ms: int, silent: int, records: list[Record]) -> None:
@@ -234,12 +235,12 @@ class Windows:
         self._watermarks.load(said["watermarks"])
         self.state.watermarks = dict(said["high"])
         self._counts.dropped_groups += dropped
-        self._note()
+        self._note(closed=True)
 
     def adjust(self, name: str, value: Value) -> None:
         """There is nothing to set at run time."""
 
-    def _note(self) -> None:
+    def _note(self, *, closed: bool) -> None:
         """Put what has changed where it is counted."""
         self._open.count(self._counts)
         windows, state = self._open, self.state
@@ -248,7 +249,9 @@ class Windows:
             rule.name: count
             for rule, count in zip(self._settings.rules, windows.groups.in_rule, strict=True)
         }
-        state.open_windows, state.open_cells = windows.open_windows()
+        state.open_cells = windows.store.open
+        if closed:
+            state.open_windows = windows.open_windows()
         state.streams, state.waiting_points = (
             len(windows.streams), windows.streams.count_waiting()
         )  # fmt: skip

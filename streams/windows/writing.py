@@ -19,6 +19,7 @@ from streams.windows.points import (
     SUM,
     SUMMARY,
     put_point,
+    room_of,
 )
 from streams.windows.protobuf import put_bytes, put_close
 from streams.wire.compiling import inner, kernel
@@ -67,14 +68,17 @@ def _point(buffer, at, metric, i, tables, times):
 
 
 @kernel
-def measure(buffer, shape_stops, metrics, tables, times, sizes):
-    """Bytes of all points of each row."""
-    rows, groups, accumulators = tables[0], tables[8], tables[3]
+def measure(shape_stops, metrics, tables, temporality, sizes):
+    """Bytes that all points of each row take at most."""
+    rows, totals, runs, pool = tables[0], tables[1], tables[4], tables[5]
+    accumulators, groups = tables[3], tables[8]
     for i in range(rows.size):
-        shape = groups[accumulators[rows[i]].group].shape
+        group = groups[accumulators[rows[i]].group]
+        row = totals[i] if temporality == CUMULATIVE else rows[i]
+        attributes = (tables[9], np.int64(group.attributes_at), np.int64(group.attributes_size))
         total = 0
-        for m in range(shape_stops[shape], shape_stops[shape + 1]):
-            total += buffer.size - _point(buffer, buffer.size, metrics[m], i, tables, times)
+        for m in range(shape_stops[group.shape], shape_stops[group.shape + 1]):
+            total += room_of(metrics[m].what, accumulators[row], runs, pool, row, attributes)
         sizes[i] = total
 
 
