@@ -14,6 +14,7 @@ from schemas.signals import Signal
 from streams import wire
 from streams.windows.partials_warming import SETTINGS, warm_up_partials
 from streams.windows.records import Partial, decode
+from streams.windows.statistics import warm_up_statistics
 from streams.windows.windows import Windows
 
 __all__ = ["warm_up_windows"]
@@ -24,6 +25,7 @@ _TOPICS = {"spans": Signal.TRACES.value, "logs": Signal.LOGS.value, "metrics": S
 def warm_up_windows(_: Config) -> None:
     """Close windows of everything, and take the state up again."""
     wire.warm_up()
+    warm_up_statistics()
 
     def windows() -> Windows:
         return Windows(
