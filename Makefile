@@ -27,7 +27,7 @@ test: $(STAMP) ## every test, on a real Kafka each process; ARGS="-k name" for s
 bench: $(STAMP) ## items per CPU-second and peak memory, as a table
 	@exec $(BIN)/python -m tests.bench $(ARGS)
 
-chaos: $(STAMP) ## workers, and whatever can happen to them, for MINUTES=30; SEED=1, ARGS="--kind sampling"
+chaos: $(STAMP) ## workers, and whatever can happen to them, for MINUTES=30; SEED=1, ARGS="--kind windows"
 	@$(BIN)/python -m topologies.kernels
 	@exec $(BIN)/python -m tests.broker.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 

@@ -39,7 +39,10 @@ FIGURES = (
     Figure("bytes_out", "B/s out", "rate", "bytes", (
         "otlp_streams_ingest_bytes_total", "otlp_streams_bytes_out_total",
     ), essential=True),
-    Figure("open", "open", "value", "count", ("otlp_streams_sampling_open_traces",)),
+    Figure("open", "open", "value", "count", (
+        "otlp_streams_sampling_open_traces", "otlp_streams_windows_open_cells",
+    )),
+    Figure("firing", "firing", "value", "count", ("otlp_streams_alerts_active:firing",)),
     Figure("lag", "lag", "value", "count", ("otlp_streams_lag_messages",), essential=True),
     Figure("inflight", "in flight", "value", "bytes", (
         "otlp_streams_receiver_inflight_bytes", "otlp_streams_lane_bytes",

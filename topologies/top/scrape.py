@@ -27,11 +27,15 @@ K = TypeVar("K")
 _TIMEOUT_S = 5.0
 _BY_NAME = ("export", "notify")
 """Stages of which there is one for each backend or target."""
+_TOLD_APART = ("outcome", "state")
+"""Labels by whose values sums are made, too."""
 _STAGES_OF = {
     "otlp_streams_receiver_requests": "ingest",
     "otlp_streams_ingest_items": "ingest",
     "otlp_streams_sampling_spans": "sample",
     "otlp_streams_sampling_emit_orders": "emit",
+    "otlp_streams_windows_records": "windows",
+    "otlp_streams_detect_messages": "detect",
 }
 """Who serves a metric that does not say it."""
 
@@ -109,9 +113,9 @@ def _sums(samples: list[tuple[Process, Sample]]) -> dict[Process, dict[str, floa
     sums: dict[Process, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for process, sample in samples:
         sums[process][sample.name] += sample.value
-        outcome = sample.labels.get("outcome")
-        if outcome is not None:
-            sums[process][f"{sample.name}:{outcome}"] += sample.value
+        for label in _TOLD_APART:
+            if (value := sample.labels.get(label)) is not None:
+                sums[process][f"{sample.name}:{value}"] += sample.value
     return {process: dict(values) for process, values in sums.items()}
 
 

@@ -12,14 +12,18 @@ from rich.console import Console
 
 from schemas.config.load import load
 from schemas.errors import BackendUnavailable
+from streams.alerts.counts import DetectCounts, DetectState
 from streams.edges.platform import AdminServer
 from streams.edges.platform.federation import Federation
 from streams.edges.receivers import ReceiverMetrics
 from streams.sampling.counts import SampleCounts, State
+from streams.windows.counts_windows import WindowCounts, WindowState
+from topologies.detection import DetectMetrics
 from topologies.ingest.metrics import IngestMetrics
 from topologies.runtime.metrics import LaneCounts, LaneState, RuntimeMetrics
 from topologies.sampling import SampleMetrics, Targets
 from topologies.top import FIGURES, PolicyRow, Scrape, policy_table, rows, scrape
+from topologies.windowing import WindowMetrics
 
 
 class Host:
@@ -123,7 +127,7 @@ async def test_every_figure_has_a_source_and_rates_are_of_growth(supervisor):
     assert ingest.figures["items"] == 0
     assert ingest.figures["in"] == 0
     # Nothing was refused, so there is no sample; nothing samples.
-    known = {f.name for f in FIGURES} - {"refused", "open"}
+    known = {f.name for f in FIGURES} - {"refused", "open", "firing"}
     assert all(ingest.figures[n] is not None or export.figures[n] is not None for n in known)
 
 
@@ -188,6 +192,40 @@ async def test_policies_with_their_targets_over_all_processes():
     assert lines["errors"] == ["10", "0", "100"]
     assert {each["policy"] for each in processes[0].as_dict()["policies"]} == {"rest", "errors"}
     assert policy_table(rows(None, Scrape(0.0, {("ingest", "0"): {}}, {}))) is None
+
+
+async def test_what_windows_hold_open_and_which_alerts_fire():
+    windows, detect = WindowCounts(), DetectCounts()
+    held = [WindowState(), DetectState()]
+    windows.partitions[0], detect.partitions[0] = held
+    held[0].open_cells, held[1].alerts = 7, {"pending": 4, "firing": 2, "no_data": 1}
+
+    async def metrics():
+        federation = Federation()
+        for stage, declare, counts in (
+            ("windows", WindowMetrics, windows), ("detect", DetectMetrics, detect),
+        ):  # fmt: skip
+            registry = CollectorRegistry()
+            declare(registry, counts)
+            federation.add_registry(registry, {"stage": stage, "worker": "0"})
+        whole = CollectorRegistry()
+        whole.register(federation)
+        return whole
+
+    async def status():
+        names = ("windows", "detect", "notify:pager")
+        return {"processes": [{"stage": name, "worker": 0, "ready": True} for name in names]}
+
+    admin = AdminServer("127.0.0.1:0", metrics, pages={"/status": status})
+    await admin.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            processes = rows(None, await scrape(session, f"http://{admin.endpoint}"))
+    finally:
+        await admin.stop()
+    assert [(r.stage, r.figures["open"], r.figures["firing"]) for r in processes] == [
+        ("windows", 7, None), ("detect", None, 2), ("notify:pager", None, None),
+    ]  # fmt: skip
 
 
 async def test_a_stage_alone():
