@@ -191,6 +191,9 @@ class Windows(Settings):
     """A source partition without anything new for so long is not waited for."""
     source_timeout: Duration = Field(default=60.0, ge=3, le=86_400)
     """A source partition that says nothing, not even that it is idle, is waited for so long."""
+    max_behind: Duration = Field(default=300.0, ge=1, le=10 * 365 * 86_400)
+    """A source partition whose items are so much older than their messages is not waited for,
+    unless all are: a client's clock is wrong, or it sends what is long past."""
     cardinality_limit: int = Field(default=10_000, ge=1, le=10_000_000)
     """Groups of a rule, per partition; all others of a tenant become one with
     otel.metric.overflow=true."""

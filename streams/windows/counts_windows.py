@@ -24,10 +24,12 @@ class WindowState:
     """By source topic, Unix milliseconds; of topics whose watermark has been known."""
     silent_sources: dict[str, int] = field(default_factory=dict)
     """Source partitions, by topic, that have said nothing for ``windows.source_timeout``."""
+    behind_sources: dict[str, int] = field(default_factory=dict)
+    """Source partitions, by topic, that are not waited for: ``windows.max_behind``."""
     groups: dict[str, int] = field(default_factory=dict)
     """By rule."""
     open_windows: int = 0
-    """Windows with something in them that are not closed."""
+    """Windows with something in them that are not closed; as of when the last one was."""
     open_cells: int = 0
     """What groups have in them."""
     streams: int = 0

@@ -79,7 +79,9 @@ class Windows:
         self._topics = [topics[rule.signal] for rule in settings.rules]
         self._counts = WindowCounts() if counts is None else counts
         self._open = OpenWindows(settings)
-        self._watermarks = Watermarks(int(settings.source_timeout * 1000))
+        self._watermarks = Watermarks(
+            int(settings.source_timeout * 1000), int(settings.max_behind * 1000)
+        )
         self._emission = Emission(
             settings, self._open, output=output, export=export, partition=partition,
             max_bytes=max_bytes, counts=self._counts,
@@ -245,6 +247,9 @@ class Windows:
         self._open.count(self._counts)
         windows, state = self._open, self.state
         state.silent_sources = dict(self._silent)
+        state.behind_sources = {
+            topic: self._watermarks.behind(topic, self._now_ms) for topic in self._silent
+        }
         state.groups = {
             rule.name: count
             for rule, count in zip(self._settings.rules, windows.groups.in_rule, strict=True)

@@ -29,13 +29,21 @@ class WindowConcerns:
         """By part."""
         found = dict(self._growing())
         silent: dict[str, int] = {}
+        behind: dict[str, int] = {}
         for state in list(self._counts.partitions.values()):
-            for topic, count in state.silent_sources.items():
-                silent[topic] = max(silent.get(topic, 0), count)
+            for most, counts in ((silent, state.silent_sources), (behind, state.behind_sources)):
+                for topic, count in counts.items():
+                    most[topic] = max(most.get(topic, 0), count)
         for topic, count in sorted(silent.items()):
             if count:
                 found[f"silent.{topic}"] = (
                     f"{count} partitions of {topic} have said nothing for windows.source_timeout: "
                     "windows do not wait for what is on them"
+                )
+        for topic, count in sorted(behind.items()):
+            if count:
+                found[f"behind.{topic}"] = (
+                    f"items on {count} partitions of {topic} are older than windows.max_behind: "
+                    "windows do not wait for them (a client's clock?)"
                 )
         return found

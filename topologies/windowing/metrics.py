@@ -171,6 +171,13 @@ class WindowMetrics(Collector):
             ("topic",),
         )  # fmt: skip
         yield by_partition(
+            f"{_WINDOWS}behind_sources",
+            "Partitions of a source whose items are older than windows.max_behind.",
+            [((n, topic), count) for n, state in states
+             for topic, count in sorted(state.behind_sources.items())],
+            ("topic",),
+        )  # fmt: skip
+        yield by_partition(
             f"{_WINDOWS}groups",
             "Groups that are known.",
             [((n, rule), count) for n, state in states

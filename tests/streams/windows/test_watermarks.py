@@ -121,6 +121,73 @@ def test_when_nobody_speaks_nothing_is_closed() -> None:
     assert host.say(0, 20, idle=True, at_s=1001, at_ms=T + 20_000)[-1] == 990
 
 
+def test_after_an_outage_the_first_that_is_back_does_not_make_the_others_late() -> None:
+    host = Sources(3)
+    for partition in range(3):
+        host.say(partition, 100, 95, idle=True)
+    stock = range(110, 700, 10)
+    assert host.say(0, 700, *stock, at_s=710) == []
+    assert host.operator.state.silent_sources == {"spans": 0}
+    assert host.say(1, 700, *stock, at_s=712) == []
+    assert host.say(2, 700, *stock, at_s=714)[-1] == 690
+    assert host.counts.late == {}
+    assert host.counts.skipped == {}
+
+
+def test_after_an_outage_a_source_that_is_gone_is_waited_for_once_more() -> None:
+    host = Sources(2)
+    host.say(0, 20, 15)
+    host.say(1, 20, 15)
+    assert host.say(0, 700, at_s=700) == []
+    assert host.say(0, 755, at_s=755) == []
+    assert host.say(0, 761, at_s=761)[-1] == 750
+    assert host.operator.state.silent_sources == {"spans": 1}
+
+
+YEAR_S = 365 * 86_400
+
+
+def test_a_source_whose_clock_is_wrong_does_not_hold_up_the_others() -> None:
+    host = Sources(2)
+    ends: list[int] = []
+    for second in range(0, 100, 5):
+        ends += host.say(0, second, second)
+        past = second - YEAR_S
+        ends += host.say(1, past, past, at_s=second, at_ms=T + second * 1000)
+    assert [end for end in ends if end >= 0] == [*range(0, 91, 10)]
+    assert host.operator.state.behind_sources == {"spans": 1}
+    assert host.counts.late["spans", 10_000] > 0
+    assert host.say(1, 100) == [], "its clock is right now"
+    assert host.operator.state.behind_sources == {"spans": 0}
+    assert host.say(0, 110) == []
+
+
+def test_a_source_whose_items_have_no_time_does_not_either() -> None:
+    host = Sources(2)
+    ends: list[int] = []
+    for second in range(0, 30, 5):
+        ends += host.say(0, second, second)
+        ends += host.say(1, 0, at_s=second, progress_ms=0, at_ms=T + second * 1000)
+    assert ends == [-10, 0, 10, 20]
+
+
+def test_when_all_bring_what_is_long_past_they_wait_for_each_other() -> None:
+    host = Sources(3)
+    at_ms = T + YEAR_S * 1000
+    assert host.say(2, 0, progress_ms=0, at_ms=0, idle=True, at_s=YEAR_S) == []
+    assert host.say(0, 100, 3, at_ms=at_ms, at_s=YEAR_S) == []
+    assert host.say(1, 25, 4, at_ms=at_ms, at_s=YEAR_S) == [10, 20]
+    assert host.operator.state.behind_sources == {"spans": 0}
+
+
+def test_how_far_a_source_is_behind_is_known_after_its_restart() -> None:
+    host = Sources(2)
+    host.say(0, 20, 3)
+    host.say(1, 20, 3)
+    host.say(1, 0, at_s=400, at_ms=T + 400_000)
+    assert host.say(0, 400)[-1] == 390
+
+
 def test_a_source_that_never_speaks_is_waited_for_so_long() -> None:
     host = Sources(3)
     assert host.say(0, 30, 3) == []

@@ -59,8 +59,9 @@ def test_windows_tell_how_far_they_are() -> None:
     counts, registry = WindowCounts(), CollectorRegistry()
     WindowMetrics(registry, counts, lambda: 1_000.0)
     state = WindowState(
-        watermarks={"otlp_spans": 990_000}, silent_sources={"otlp_spans": 2}, groups={"spans": 7}
-    )
+        watermarks={"otlp_spans": 990_000}, silent_sources={"otlp_spans": 2}, groups={"spans": 7},
+        behind_sources={"otlp_spans": 1},
+    )  # fmt: skip
     state.open_windows = 3
     counts.partitions[4] = state
     served = generate_latest(registry).decode()
@@ -68,6 +69,7 @@ def test_windows_tell_how_far_they_are() -> None:
         'otlp_streams_windows_watermark_seconds{partition="4",topic="otlp_spans"} 990.0',
         'otlp_streams_windows_watermark_lag_seconds{partition="4",topic="otlp_spans"} 10.0',
         'otlp_streams_windows_silent_sources{partition="4",topic="otlp_spans"} 2.0',
+        'otlp_streams_windows_behind_sources{partition="4",topic="otlp_spans"} 1.0',
         'otlp_streams_windows_groups{partition="4",rule="spans"} 7.0',
         'otlp_streams_windows_open{partition="4"} 3.0',
     ):
@@ -96,8 +98,10 @@ def test_what_deserves_a_look_while_windows_are_made() -> None:
     one, other = WindowState(), WindowState()
     counts.partitions[0], counts.partitions[1] = one, other
     one.silent_sources, other.silent_sources = {"otlp_logs": 2}, {"otlp_logs": 3, "otlp_spans": 0}
+    other.behind_sources = {"otlp_logs": 1, "otlp_spans": 0}
     found = concerns()
-    assert found.keys() == {"overflow", "silent.otlp_logs"}
+    assert found.keys() == {"overflow", "silent.otlp_logs", "behind.otlp_logs"}
+    assert "1 partitions of otlp_logs" in found["behind.otlp_logs"]
     assert "3 partitions of otlp_logs" in found["silent.otlp_logs"]
 
 
