@@ -1,6 +1,7 @@
 """Are faults found: seeded faults in recorded traffic, the built-in alert rules, nothing else.
 
-    python -m tests.bench.faults DIRECTORY [--seeds 5] [--hours 4] [--rate 3]
+    python -m tests.bench.faults DIRECTORY [--seeds 5] [--hours 4] [--rate 3] [--kept DIRECTORY]
+    python -m tests.bench.faults DIRECTORY --metrics [--sensitivity 1]
 
 ``DIRECTORY`` has ``traces.otlp.zst`` and ``logs.otlp.zst``. Each seed is a day of its own: first
 quiet traffic to learn from, then one fault after the other, of every kind, at services and sizes
@@ -8,6 +9,9 @@ that the seed chooses. Three things are told: how many faults raised an alert of
 many seconds after their begin it could be read on ``alerts``, and how many alerts an hour there
 were when nothing was wrong. What is raised at other services while a fault is there is told apart:
 callers of what is slow are slow.
+
+With ``--metrics`` nothing is put in: the recording's own faults (``faults.json``) are looked for in
+its own metrics (``metrics.otlp.zst``), see ``fault_metrics``.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from schemas.config import Config
 from schemas.signals import Signal
 from streams.alerts.builtin import builtin_rules
 
+from . import fault_metrics
 from .fault_pipeline import Aggregating, Alerting, Kept, Raised
 from .fault_traffic import Fault, Pool, Traffic, schedule
 
@@ -176,6 +181,24 @@ def _table(found: Sequence[Found], false: Sequence[Raised], hours: float) -> Tab
     return shown
 
 
+def _metrics(directory: Path, sensitivity: float, console: Console) -> None:
+    faults = fault_metrics.recorded_faults(directory)
+    config = fault_metrics.configuration(sensitivity)
+    raised, begin_s, stop_s = fault_metrics.run_metrics(directory, config)
+    judged = fault_metrics.judge_metrics(faults, raised, begin_s, stop_s)
+    for fault, delay_s, silent in zip(faults, judged.delays_s, judged.silent_s, strict=True):
+        told = "learning" if silent else "no alert" if delay_s is None else f"{delay_s:.0f} s"
+        after_h = (fault.start_s - begin_s) / 3600
+        console.print(f"{fault.kind:15} {fault.service:30} after {after_h:4.1f} h: {told}")
+    heard = [d for d, s in zip(judged.delays_s, judged.silent_s, strict=True) if not s]
+    found = sum(delay_s is not None for delay_s in heard)
+    console.print(
+        f"{found} of {len(heard)} found ({judged.by_chance:.1%} would be by chance), "
+        f"{judged.outside} alerts outside in {judged.outside_h:.1f} h, "
+        f"{judged.outside / max(judged.outside_h, 1e-9):.2f}/h of all services"
+    )
+
+
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -187,8 +210,13 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=3.0, help="traces a second")
     parser.add_argument("--kept", type=Path, help="directory for what windows say of each seed")
     parser.add_argument("--each", action="store_true", help="print every fault and false alarm")
+    parser.add_argument("--metrics", action="store_true", help="recorded faults and metrics")
+    parser.add_argument("--sensitivity", type=float, default=1.0, help="of the rule of --metrics")
     arguments = parser.parse_args()
     console = Console(width=200)
+    if arguments.metrics:
+        _metrics(arguments.directory, arguments.sensitivity, console)
+        return
     pool = Pool(arguments.directory)
     config = configuration()
     course = Course(arguments.hours, arguments.learn, arguments.rate)
