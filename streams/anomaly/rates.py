@@ -40,7 +40,7 @@ _EPISODES, _EPISODE_SHARE = 3.0, 0.4
 _YOUNG = 1000
 """Age at which what was learnt first is halved; then at every doubling: it is the least true."""
 _DAY_MS = 86_400_000.0
-_TOTAL, _STARTED, _EXPECTED, _AGE, _SINCE, _ONSET, _AGO = range(7)
+_TOTAL, _STARTED, _EXPECTED, _AGE, _SINCE, _ONSET, _AGO, _PEAK, _RARER = range(9)
 _MARGIN, _ENOUGH = 0.25, 1.0
 """By how much a score must surpass the onset of an episode to be one itself, unless that one was
 so great that nobody would overlook it, ..."""
@@ -49,6 +49,8 @@ _WAIT_LEAST, _WAIT_SHARE, _WAIT_MOST = 10.0, 0.03, 500.0
 _RARE, _USUAL, _USUAL_WORTH = 0.01, 0.85, 300.0
 """The rarest share of points, the surprise that usually begins it, and the points which that is
 worth against a series' own."""
+_RARE_LEAST, _RARE_MEMORY = 0.1, 20_000.0
+"""Least value of it, and points over which it follows."""
 _OWN = 0.3
 """How much of a series' own habit of surprising is taken from its scores: all of it would hide
 series that are often in trouble, nothing lets the restless ones drown the others."""
@@ -63,18 +65,18 @@ def begins(counts, pooled, dead_time):
 
 
 @inner
-def temper(histogram, usual, total):
-    """Factor for the scores of a series, below 1 if it surprises more often than others."""
-    limit = _RARE * (total + _USUAL_WORTH)
-    at, above, below = _BINS, 0.0, 0.0
-    while at > 0:
-        below = above
-        above += histogram[at - 1] + usual[at - 1]
-        at -= 1
-        if above > limit:
-            break
-    start = (at + (above - limit) / (above - below)) / _PER_UNIT
-    return (_USUAL / max(start, 1e-3)) ** _OWN
+def temper(counts, found):
+    """Factor for the scores of a series, below 1 if it surprises more often than others.
+
+    Then learns the score: the rare quantile is approached in steps that get smaller (Robbins and
+    Monro, "A Stochastic Approximation Method", 1951), for an exponential tail.
+    """
+    start = _USUAL + counts[_RARER]
+    factor = (_USUAL / max(start, _RARE_LEAST)) ** _OWN
+    gain = _USUAL / -np.log(_RARE) / (min(counts[_AGE], _RARE_MEMORY) + _USUAL_WORTH)
+    over = 1.0 if found > start else 0.0
+    counts[_RARER] = max(start + gain * (over / _RARE - 1.0), _RARE_LEAST) - _USUAL
+    return factor
 
 
 @inner
@@ -102,13 +104,21 @@ def learn(histogram, counts, place, share, begun):
 
 
 @inner
+def rise(histogram, peak, place):
+    """An episode's greatest score is another: that one is counted instead."""
+    taken = min(histogram[peak], np.float32(1.0))
+    histogram[peak] -= taken
+    histogram[place] += taken
+
+
+@inner
 def seen_rate(rate, dead_time):
     """Episodes a point that are seen when each hides what begins within ``dead_time``."""
     return rate / (1.0 + rate * dead_time)
 
 
 @kernel
-def judge(state, shared, kinds, interval, series, surprise, edges, usual, limits, settings, out):
+def judge(state, shared, kinds, interval, series, surprise, edges, limits, settings, out):
     """Rates of alarms, and which scores begin an episode; ``out`` has an array per result."""
     histogram, counters = state
     pool, pools = shared
@@ -141,7 +151,7 @@ def judge(state, shared, kinds, interval, series, surprise, edges, usual, limits
             p_value[row] = max(p, floor)
             rate[row] = seen_rate(p_value[row] * share, dead_time) * day
             least[row] = seen_rate(floor * share, dead_time) * day
-        tempered = min(found * temper(own, usual, points), SURPRISE_MAX)
+        tempered = min(found * temper(counts, found), SURPRISE_MAX)
         score[row] = found / SURPRISE_MAX
         # An onset is a score that no greater one was shortly before.
         wait = min(max(_WAIT_SHARE * counts[_AGE], _WAIT_LEAST), _WAIT_MOST)
@@ -155,12 +165,23 @@ def judge(state, shared, kinds, interval, series, surprise, edges, usual, limits
         # Learn.
         counts[_SINCE] += 1.0
         begun, share = 0.0, 0.0
-        if ready and counts[_SINCE] > dead_time:
+        if ready:
             first, held = tail_bin(own, _EPISODE_TAIL * points)
-            if held > 0.0:
+            if counts[_SINCE] <= dead_time:
+                # What comes of an episode is one event with its begin: it would make the rest of
+                # itself, and the next one, usual.
+                if place >= first:
+                    peak = int(counts[_PEAK])
+                    if place > peak:
+                        rise(own, peak, place)
+                        rise(pool[kind], peak, place)
+                        counts[_PEAK] = place
+                    counts[_AGE] += 1.0
+                    continue
+            elif held > 0.0:
                 share = held / points
                 if place >= first:
-                    begun, counts[_SINCE] = 1.0, 0.0
+                    begun, counts[_SINCE], counts[_PEAK] = 1.0, 0.0, place
         learn(own, counts, place, share, begun)
         fade(own, counts, limit)
         if ready:
@@ -194,9 +215,7 @@ class Rates:
         self._limits = (2.0 * memory, 2.0 * _CLASS_MEMORY, float(warmup))
         self._settings = (float(dead_time), extrapolation)
         self._edges = np.arange(_BINS + 1) / _PER_UNIT
-        beyond = _USUAL_WORTH * _RARE ** (self._edges / _USUAL)
-        self._usual = beyond[:-1] - beyond[1:]
-        arrays = {"histogram": ("<f4", _BINS), "counters": ("<f8", 7)}
+        arrays = {"histogram": ("<f4", _BINS), "counters": ("<f8", 9)}
         self.blocks = Blocks(capacity, arrays)
         self.shared = Blocks(kinds, arrays)
 
@@ -212,7 +231,7 @@ class Rates:
         state, shared = self.blocks, self.shared
         judge(
             *((state["histogram"], state["counters"]), (shared["histogram"], shared["counters"])),
-            *(kinds, interval, series, surprise, self._edges, self._usual),
+            *(kinds, interval, series, surprise, self._edges),
             *(self._limits, self._settings, out),
         )
         return out
