@@ -114,7 +114,9 @@ async def test_a_lane_with_transactions_pauses_too(config: Config) -> None:
     await create_topics(config.kafka, topic_specs(config))
     names = config.topics.names
     fatals: list[BaseException] = []
-    worker = Worker([shape.stage(config, CollectorRegistry())], config, CollectorRegistry(), fatals.append)
+    worker = Worker(
+        [shape.stage(config, CollectorRegistry())], config, CollectorRegistry(), fatals.append
+    )
     await worker.start()
     producer = AIOKafkaProducer(bootstrap_servers=list(config.kafka.brokers))
     await producer.start()
