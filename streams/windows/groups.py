@@ -25,6 +25,8 @@ IGNORED = -1
 """In place of a row."""
 OVERFLOW: dict[str, str | bool | int | float] = {"otel.metric.overflow": True}
 """Attributes of the group that holds what is beyond the limit (metrics SDK specification)."""
+PARTITION = "otlp_streams.partition"
+"""Attribute beside it: each partition has such a group, and backends need one writer a series."""
 OVERFLOW_GROUPS_MAX = 1000
 """A rule has no more of these; there is one for each tenant and metric."""
 _REMEMBERED_MAX = 100_000
@@ -38,11 +40,13 @@ class Groups:
     Args:
         rules: groups refer to them by their place.
         limit: groups of a rule; what comes beyond is merged into one with ``OVERFLOW``.
+        partition: of ``windows``.
     """
 
-    def __init__(self, rules: Sequence[WindowRule], limit: int) -> None:
+    def __init__(self, rules: Sequence[WindowRule], limit: int, partition: int = 0) -> None:
         self.rules = tuple(rules)
         self._limit = limit
+        self._overflow_attributes = OVERFLOW | {PARTITION: partition}
         self.overflowed = np.zeros(len(rules), np.int64)
         """Groups of each rule that found no room, each time."""
         self.changed = np.zeros(len(rules), np.int64)
@@ -120,7 +124,7 @@ class Groups:
         if key not in rows:
             if len(rows) >= OVERFLOW_GROUPS_MAX:
                 return IGNORED
-            said = said._replace(service="", attributes=OVERFLOW)
+            said = said._replace(service="", attributes=self._overflow_attributes)
             rows[key] = self._add(rule, key, said, overflow=1)
         return rows[key]
 

@@ -27,12 +27,13 @@ class OpenWindows:
 
     Args:
         settings: rules and limits.
+        partition: of ``windows``.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, partition: int = 0) -> None:
         self.settings = settings
         rules = settings.rules
-        self.groups = Groups(rules, settings.cardinality_limit)
+        self.groups = Groups(rules, settings.cardinality_limit, partition)
         self.bounds, self.store = BoundSets(), Store()
         self.streams = Streams(
             len(rules), settings.streams_max, int(settings.stale_after * 1000)
@@ -99,7 +100,10 @@ class OpenWindows:
                 self._help(why, left, right)
         if len(points):
             rule = self.groups.table["rule"][points.cells["group"]]
-            horizon = np.maximum.reduceat(self.slots[:, CLOSED], self.slot_stops[:-1])
+            # The shortest windows go ahead; a longer one can have been closed before its time.
+            horizon = self.slots[self.slot_stops[:-1], CLOSED]
+            latest = np.maximum.reduceat(self.slots[:, CLOSED], self.slot_stops[:-1])
+            horizon = np.where(horizon == NEVER, latest, horizon)
             late = points.cells["time"] < horizon[rule]
             if late.any():
                 np.add.at(self._late_points, rule[late], 1)
@@ -116,8 +120,18 @@ class OpenWindows:
         times = self.streams.times(rule, self.groups)
         return found | set(np.unique(times // length * length).tolist())
 
-    def reach(self, rule: int, end_ms: int, begin_ms: int) -> None:
-        """Take the cumulative points of a rule up to the end of a window that is to be closed."""
+    def reach(self, rule: int, slot: int, end_ms: int) -> None:
+        """Take the cumulative points of a rule up to the end of a window that is to be closed.
+
+        No further than the shortest windows are closed: what comes of a stream after that is not
+        late for them.
+        """
+        shortest = int(self.slot_stops[rule])
+        begin_ms = end_ms - int(self.slots[slot, LENGTH])
+        if slot != shortest:
+            end_ms = min(end_ms, int(self.slots[shortest, CLOSED]))
+        if end_ms == NEVER:
+            return
         slots = (self.slot_stops, self.slots)
         self.streams.apply(
             rule, end_ms, begin_ms, self.groups, self.store, self.bounds, slots, self._late,
@@ -168,21 +182,40 @@ class OpenWindows:
         used = self.store.used_rows
         lists(self.store.accumulators, len(used), self.groups.heads, self.slot_places)
 
-    def forced(self, most: int) -> tuple[int, int] | None:
-        """Up to where windows must be closed so that not more than ``most`` cells are open.
+    def forced(self, most: int) -> tuple[dict[int, int], int]:
+        """Up to where windows of each slot must be closed so that not more than ``most`` are open.
 
-        And how many windows that are; None: there is room.
+        What is counted are cells and points that wait. The oldest windows go first, of those that
+        are not over by what has come the longest: of shorter ones there would be no end. Second:
+        how many windows that are.
         """
-        if self.store.open <= most:
-            return None
+        excess = self.store.open + self.streams.count_waiting() - most
+        if excess <= 0:
+            return {}, 0
         used = self.store.used_rows
-        rows = np.flatnonzero(used["slot"] >= 0)
-        slots = used["slot"][rows]
-        stops = used["start"][rows] + self.slots[slots, LENGTH]
-        last = int(np.partition(stops, len(rows) - most - 1)[len(rows) - most - 1])
-        closed = stops <= last
-        windows = np.unique(slots[closed].astype(np.int64) << 48 | stops[closed])
-        return last, len(windows)
+        used = used[used["slot"] >= 0]
+        slots = [used["slot"].astype(np.int64)]
+        stops = [used["start"] + self.slots[slots[0], LENGTH]]
+        for points in self.streams.waiting:
+            shortest = self.slot_stops[self.groups.table["rule"][points.cells["group"]]]
+            lengths = self.slots[shortest, LENGTH]
+            slots.append(shortest)
+            stops.append(points.cells["time"] // lengths * lengths + lengths)
+        keys = np.concatenate(slots) << 48 | np.concatenate(stops)
+        windows, counts = np.unique(keys, return_counts=True)
+        newest = int(self.groups.rows["last_ms"].max())
+        places, ends = windows >> 48, windows & ((1 << 48) - 1)
+        over = ends <= newest
+        order = np.lexsort((ends, np.where(over, 0, -self.slots[places, LENGTH]), ~over))
+        until: dict[int, int] = {}
+        number = 0
+        for at in order.tolist():
+            if excess <= 0:
+                break
+            until[int(places[at])] = max(until.get(int(places[at]), 0), int(ends[at]))
+            excess -= int(counts[at])
+            number += 1
+        return until, number
 
     # --- counts --------------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ What is not as it should be has a rule:
 - a series that comes with another kind or unit: counted (``type_changes``), and two from then on
 - partials of unknown rules, or of rules that were changed: counted (``ignored``), not taken
 - a source that says nothing: waited for, then left out (watermarks.py)
-- more open cells than ``open_cells_max``, for a source is far behind: the oldest windows are closed
-  before their time, counted (``forced``)
+- more open cells and waiting points than ``open_cells_max``, for a source is far behind: the oldest
+  windows are closed before their time, counted (``forced``)
 - a group without anything for ``forget_after`` is forgotten, what is cumulative of it too: comes it
   back, its sums begin anew, with a later start_time, as of a process that was started again
 
@@ -78,7 +78,7 @@ class Windows:
         self._settings = settings
         self._topics = [topics[rule.signal] for rule in settings.rules]
         self._counts = WindowCounts() if counts is None else counts
-        self._open = OpenWindows(settings)
+        self._open = OpenWindows(settings, partition)
         self._watermarks = Watermarks(
             int(settings.source_timeout * 1000), int(settings.max_behind * 1000)
         )
@@ -152,32 +152,31 @@ class Windows:
     def _advance(self) -> Sequence[Record]:
         """Close everything that is due."""
         records: list[Record] = []
-        forced = self._open.forced(self._settings.open_cells_max)
-        if forced is not None:
-            self._counts.forced += forced[1]
+        forced, windows = self._open.forced(self._settings.open_cells_max)
+        self._counts.forced += windows
         for topic in dict.fromkeys(self._topics):
             watermark = self._watermarks.at(topic, self._now_ms)
             if watermark is not None:
                 self.state.watermarks[topic] = max(self.state.watermarks.get(topic, 0), watermark)
             until = None if watermark is None else watermark - self._lateness_ms
-            if forced is not None:
-                until = max(forced[0], -1 if until is None else until)
             silent = self._watermarks.silent(topic, self._now_ms)
             self._counts.timed_out_sources += max(silent - self._silent.get(topic, 0), 0)
             self._silent[topic] = silent
-            if until is not None and until > 0:
-                for rule, its_topic in enumerate(self._topics):
-                    if its_topic == topic:
-                        self._close_rule(rule, until, silent, records)
+            for rule, its_topic in enumerate(self._topics):
+                if its_topic == topic and (until is not None or forced):
+                    self._close_rule(rule, until or 0, forced, silent, records)
         self._note(closed=bool(records))
         return records
 
-    def _close_rule(self, rule: int, until_ms: int, silent: int, records: list[Record]) -> None:
+    def _close_rule(
+        self, rule: int, until_ms: int, forced: Mapping[int, int], silent: int,
+        records: list[Record],
+    ) -> None:  # fmt: skip
         windows = self._open
         due: list[tuple[int, list[int]]] = []
         for slot in windows.slots_of(rule):
             length, closed = int(windows.slots[slot, LENGTH]), int(windows.slots[slot, CLOSED])
-            until = until_ms // length * length
+            until = max(until_ms // length * length, forced.get(slot, 0))
             if until > closed and until >= length:
                 begins = windows.begins(rule, slot)
                 found, skipped = ends(closed, length, until, begins)
@@ -185,8 +184,8 @@ class Windows:
                 if skipped:
                     self._counts.skipped[self._settings.rules[rule].name, length] += skipped
         for end, slots in by_end(due):
-            windows.reach(rule, end, end - int(windows.slots[slots[0], LENGTH]))
             for slot in slots:
+                windows.reach(rule, slot, end)
                 records += self._emission.emit(rule, slot, end, self._next, silent)
                 windows.close(rule, slot, end)
 
@@ -203,7 +202,7 @@ class Windows:
         rule, slot = found
         if closed.end_ms <= self._open.slots[slot, CLOSED]:
             return
-        self._open.reach(rule, closed.end_ms, closed.end_ms - closed.length_ms)
+        self._open.reach(rule, slot, closed.end_ms)
         self._emission.export(rule, slot, closed.end_ms)
         self._open.close(rule, slot, closed.end_ms)
 

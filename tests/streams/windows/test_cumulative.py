@@ -32,12 +32,13 @@ SUMMARY = Group("m", "summary", metric="old")
 class Host:
     """An operator that is given rows, and time."""
 
-    def __init__(self, settings: Windows = SETTINGS) -> None:
+    def __init__(self, settings: Windows = SETTINGS, partition: int = 0) -> None:
         self.settings = settings
         self.counts = WindowCounts()
         self.operator = operator.Windows(
             settings, topics={"spans": "spans", "logs": "logs", "metrics": "metrics"},
-            output="windows", export="out", partition=0, max_bytes=100_000, counts=self.counts,
+            output="windows", export="out", partition=partition, max_bytes=100_000,
+            counts=self.counts,
         )  # fmt: skip
         self.offset = 0
 
