@@ -37,7 +37,7 @@ class Anomaly(Settings):
     from chance depends on it."""
     dead_time: int = Field(default=60, ge=0, le=100_000)
     """Points after an alarm within which a further one belongs to the same episode."""
-    warmup: int = Field(default=100, ge=20, le=10_000)
+    warmup: int = Field(default=50, ge=20, le=10_000)
     """Past scores that a p-value needs."""
     extrapolation: float = Field(default=20.0, ge=1, le=1000)
     """How many times rarer than once in its history a series' alarm may be called."""

@@ -90,7 +90,7 @@ def copied(blocks: Blocks) -> dict[str, bytes]:
 
 
 def scores_are_sane(case: Case) -> None:
-    """0 or more, never infinite, there for every series in the end, NaN where a value is missing."""
+    """0 or more, finite, there for every series in the end, NaN where a value is missing."""
     block = history(case)
     found = give(case.make(SERIES), block)
     missing = np.isnan(block.values)
