@@ -15,12 +15,15 @@ from pydantic import AwareDatetime, Field, ValidationError
 from ..batches import Batch, Headers
 from .base import MalformedRecord, NewerVersion, VersionedRecord
 
-__all__ = ["PREFIX", "REPLAYED", "DeadLetter", "source_headers"]
+__all__ = ["PREFIX", "REPLAYED", "WAS", "DeadLetter", "source_headers"]
 
 PREFIX = "deadletter."
 """Of the headers that tell of a dead letter."""
 REPLAYED = "deadletter.replayed"
 """How often a message was sent back to its topic; it keeps this header."""
+WAS = "deadletter.was"
+"""Beside it: why it had been given up, where that was ``too_large``. Its items were understood
+then: who counts items has done so."""
 _NUMBERS = {"partition", "offset", "value_bytes", "replayed"}
 _COUNT_MAX_DIGITS = 19
 

@@ -10,11 +10,12 @@ __all__ = ["DROPPED", "PartialCounts"]
 DROPPED = (
     "timeless", "ahead", "no_recorded_value", "no_value", "not_finite", "bucket_counts",
     "bucket_bounds", "no_temporality", "too_many_buckets", "negative", "rekeyed",
+    "sent_back",
 )  # fmt: skip
 """Why an item was not aggregated: it has no time, or one too far ahead of its message's; a data
 point without a recorded value, or any; NaN or an infinity; buckets that do not fit; neither delta
 nor cumulative; more than windows.buckets_max; a sum below 0 that says it only grows; it was counted
-on the partition that it came to first."""
+on the partition that it came to first; it was counted before it became a dead letter."""
 
 
 @dataclass

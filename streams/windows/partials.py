@@ -8,7 +8,8 @@ there and how far the source is. What it takes is decided by the item's own time
 - no time: counted (``timeless``); later than the message by more than ``max_ahead``: counted
   (``ahead``), and it moves nobody's windows
 - NaN, infinities, buckets that do not fit, no temporality: counted by reason
-- spans that another partition has sent here were counted there
+- spans that another partition has sent here were counted there; what was too large to be passed on
+  and is sent back from the dead letters was counted when it first came
 
 It has no state that a restart needs: what was gathered is sent with the offset that it is from.
 """
@@ -26,6 +27,7 @@ from schemas.config import Windows
 from schemas.errors import MalformedMessage
 from schemas.operators import Outcome, Scanned, Snapshots
 from schemas.records import Value
+from schemas.records.deadletter import WAS
 from schemas.records.windows import PartialsHeader
 from schemas.signals import Signal
 from streams import wire
@@ -43,7 +45,8 @@ from streams.windows.tables import Tables
 __all__ = ["Partials"]
 
 TENANT = "tenant"
-_REKEYED = f"{ORIGIN_PREFIX}rekeyed"
+_COUNTED_BEFORE = {f"{ORIGIN_PREFIX}rekeyed": "rekeyed", WAS: "sent_back"}
+"""Headers of messages whose items were counted already, and the reason that is counted."""
 _TENANTS_MAX = 1000
 _DESCRIPTORS_MAX = 20_000
 _DROPPED = {
@@ -121,9 +124,10 @@ class Partials:
         batch, scan = scanned.batch, scanned.scan
         self._progress.came(batch.timestamp_ms)
         self._news = True
-        if any(name == _REKEYED for name, _ in batch.headers):
-            self._drop("rekeyed", scan.items)
-            return Outcome()
+        for name, _ in batch.headers:
+            if name in _COUNTED_BEFORE:
+                self._drop(_COUNTED_BEFORE[name], scan.items)
+                return Outcome()
         control = self._tables.control
         control[t.STAMP] = batch.timestamp_ms
         control[t.AHEAD_LIMIT] = batch.timestamp_ms + self._ahead_ms

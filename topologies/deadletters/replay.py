@@ -26,7 +26,7 @@ from schemas.batches import Headers
 from schemas.config import Config
 from schemas.errors import MessageTooLarge
 from schemas.records import Audit, DeadLetter, OffsetRange
-from schemas.records.deadletter import REPLAYED, source_headers
+from schemas.records.deadletter import REPLAYED, WAS, source_headers
 from schemas.topics import topic_specs
 from topologies.control.setting import person, transaction
 from topologies.kafka import (
@@ -41,6 +41,8 @@ from .reading import Filters, Letter, Replays, letters, one_message, replays
 __all__ = ["Outcome", "replay"]
 
 ALL = Filters()
+_COUNT_ITEMS = ("shape", "sample")
+"""Stages that aggregate what they read, also what they cannot pass on."""
 TRANSACTION_MAX_LETTERS = 500
 TRANSACTION_MAX_BYTES = 8 << 20
 
@@ -207,6 +209,8 @@ class _Run:
             return self._refuse(each, f"{len(value)} bytes, kafka.producer.max_message allows less")
         count = (REPLAYED, str(letter.replayed + 1).encode())
         headers = (*source_headers(message.headers), count)
+        if letter.reason == MessageTooLarge.reason and letter.stage in _COUNT_ITEMS:
+            headers += ((WAS, letter.reason.encode()),)
         current.messages.append((letter.topic, letter.partition, message.key, value, headers))
         current.size_bytes += len(value)
         self._note(message.partition, message.offset, current)

@@ -238,6 +238,18 @@ def test_tenants_are_kept_apart_and_sent_spans_are_not_counted_twice() -> None:
     assert counts.dropped == {("spans", "rekeyed"): 2}
 
 
+def test_what_comes_back_from_the_dead_letters_is_not_counted_twice() -> None:
+    """Too large to be passed on, it was understood all the same; what was malformed was not."""
+    counts = PartialCounts()
+    operator = partials(Signal.TRACES, counts=counts)
+    replayed = ("deadletter.replayed", b"1")
+    for headers in ((), (replayed, ("deadletter.was", b"too_large")), (replayed,)):
+        batch = spans(-1, -1)._replace(headers=headers)
+        operator.process(scanned(batch, Signal.TRACES))
+    assert counts.items["spans", "services"] == 4
+    assert counts.dropped == {("spans", "sent_back"): 2}
+
+
 def test_more_than_partials_max_is_said_before_the_commit_without_moving_windows() -> None:
     config = SETTINGS.model_copy(update={"partials_max": 10})
     counts = PartialCounts()

@@ -23,6 +23,7 @@ from schemas.errors import (
     BackendRefused,
     ConfigurationError,
     MalformedMessage,
+    MessageTooLarge,
     PermanentError,
 )
 from schemas.records import DeadLetter
@@ -104,6 +105,14 @@ async def test_bytes_headers_key_and_partition_come_back(config: Config) -> None
         assert message.key == b"k%d" % number
         assert message.headers == (("tenant", b"acme"), ("deadletter.replayed", b"1"))
     assert {message.partition for message in found} == {0, 1}
+
+
+@pytest.mark.usefixtures("topics")
+async def test_what_was_too_large_says_so_for_its_items_were_counted(config: Config) -> None:
+    await put(config, given_up(config, 0, MessageTooLarge("a span", 9, "max_message", 8)))
+    assert (await replay(config)).sent == 1
+    (message,) = await messages(config, config.topics.names.logs)
+    assert message.headers[-1] == ("deadletter.was", b"too_large")
 
 
 @pytest.mark.usefixtures("topics")
