@@ -26,9 +26,9 @@ _RULES_MAX = 1000
 _CONDITIONS = ("threshold", "anomaly", "absence")
 
 BuiltinRule = Literal[
-    "ErrorRatioHigh", "ErrorRatioUp", "ErrorRatioHighSlow", "LatencyP99Up", "LatencyP50Up",
-    "RateUnusual", "RateUnusualSlow", "ServiceSilent", "ErrorLogsUp", "FatalLogs",
-    "PipelineStalled",
+    "ErrorRatioHigh", "ErrorRatioUp", "ErrorRatioHighSlow", "LatencyP99Up", "LatencyP90Up",
+    "LatencyP90UpSlow", "RateUnusual", "RateUnusualSlow", "ServiceSilent", "ErrorLogsUp",
+    "FatalLogs", "PipelineStalled",
 ]  # fmt: skip
 """Rules that are there without being written; what they say is in streams/alerts/builtin.py."""
 

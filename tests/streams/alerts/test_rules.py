@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -184,6 +186,14 @@ def test_built_in_rules_can_be_taken_away_one_by_one() -> None:
     mine = f"- {{name: {first}, {ON}, {OVER}}}"
     assert names(Alerts(), text=mine) == [*others, first]
     assert not compile_rules(Alerts(), Windows(), mine)[-1].builtin
+
+
+def test_the_page_lists_all_built_in_rules() -> None:
+    page = (Path(__file__).parents[3] / "docs/alert-rules.md").read_text()
+    table = page.split("\n## Built-in rules\n")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    listed = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(listed) == sorted([*(each.name for each in builtin_rules()), PIPELINE_STALLED])
 
 
 def test_built_in_rules_need_windows_that_there_are() -> None:
