@@ -232,8 +232,8 @@ class Alerts(Settings):
     series_memory: Duration = Field(default=86_400.0, ge=60, le=86_400 * 90)
     """A series without items for so long is forgotten, with its history and its alerts."""
     stalled_after: Duration = Field(default=60.0, ge=5, le=86_400)
-    """`PipelineStalled` fires when no window of a partition has been closed for so long, beside
-    the shortest window's length."""
+    """`PipelineStalled` fires when no window of some window rule has been closed on a partition
+    for so long, beside the length of its shortest window."""
     moved_with_max: int = Field(default=10, ge=0, le=100)
     """Other statistics and groups of its service that an alert lists because they were unusual,
     too."""

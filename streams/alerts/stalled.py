@@ -49,12 +49,22 @@ class Stalled:
 
     def closed(self, time_ms: int, rule: str, length_ms: int, silent_sources: int) -> None:
         """A window was closed, by a message of this time."""
+        if self.closings and all(
+            self._late_ms(time_ms, *said) > self.after_ms for said in self.closings.values()
+        ):
+            # Everything stood still: those that are back are missed from now on, not since then.
+            for each, (_, shortest_ms) in self.closings.items():
+                self.closings[each] = time_ms, shortest_ms
         if rule in self.rules:
             last_ms, shortest_ms = self.closings.get(rule, (0, length_ms))
             self.closings[rule] = max(last_ms, time_ms), min(shortest_ms, length_ms)
         self.silent.pop((rule, length_ms), None)
         if silent_sources and len(self.silent) < _CHANNELS_MAX:
             self.silent[rule, length_ms] = silent_sources, time_ms
+
+    @staticmethod
+    def _late_ms(now_ms: int, last_ms: int, length_ms: int) -> int:
+        return now_ms - last_ms - length_ms
 
     def silent_sources(self, now_ms: int) -> int:
         """Source partitions that nothing is known of; 0 where that was said too long ago."""
@@ -69,7 +79,7 @@ class Stalled:
 
     def judge(self, now_ms: int) -> Change | None:
         """What changes at this time, if anything does."""
-        late_ms = max([0, *(now_ms - last - length for last, length in self.closings.values())])
+        late_ms = max([0, *(self._late_ms(now_ms, *said) for said in self.closings.values())])
         silent = self.silent_sources(now_ms)
         firing = late_ms > self.after_ms or silent > 0
         if firing == self.firing:

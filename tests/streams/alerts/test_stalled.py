@@ -65,6 +65,19 @@ def test_windows_of_one_rule_stand_still_while_others_are_closed() -> None:
     assert [e.state for e in h.window(rule="services")] == ["resolved"]
 
 
+def test_after_an_outage_of_everything_each_rule_has_time_to_come_back() -> None:
+    h = host()
+    h.window(rule="services", number=1)
+    h.window(rule="logs", number=1)
+    h.restart()
+    assert h.window(rule="logs", number=90) == []
+    assert h.window(rule="services", number=90) == []
+    h.restart()
+    assert h.window(rule="logs", number=200) == []
+    events = [each for n in range(201, 209) for each in h.window(rule="logs", number=n)]
+    assert [e.state for e in events] == ["firing"]
+
+
 def test_windows_of_a_rule_that_there_is_not_are_not_missed() -> None:
     h = host()
     h.window(rule="gone", number=1)
