@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,6 +30,8 @@ __all__ = ["KINDS_MAX", "Detection", "Observed"]
 
 KINDS_MAX = 64
 """Classes of series."""
+_PLAIN: tuple[Literal["C"], Literal["W"]] = ("C", "W")
+"""Kernels are compiled for arrays in order that may be written to; others are copied."""
 
 
 class Observed(NamedTuple):
@@ -140,11 +142,11 @@ class Detection:
 
         Rows of one series are in order of time. ``time_ms`` is one for all or one per point.
         """
-        rows = np.ascontiguousarray(series, np.int32)
+        rows = np.require(series, np.int32, _PLAIN)
         if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < self._series:
             raise IndexError(f"series {rows.min()} to {rows.max()} of {self._series}")
         times = np.array(np.broadcast_to(time_ms, rows.shape), np.int64, order="C")
-        given = np.ascontiguousarray(values, np.float64)
+        given = np.require(values, np.float64, _PLAIN)
         if len(given) != len(rows):
             raise ValueError(f"{len(given)} values of {len(rows)} series")
         n, intake, taken = len(rows), self._intake, np.empty(len(rows))

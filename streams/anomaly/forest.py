@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import IsolationForest
 
 from streams.anomaly.blocks import Blocks
 from streams.anomaly.detectors import Scores, empty_scores
@@ -53,6 +52,9 @@ def _average_path(points: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def grow_trees(sample: NDArray[np.float32], seed: int) -> Trees:
     """Trees from a sample (points, features); the same for the same seed."""
+    # 90 MB that only who has services shall pay.
+    from sklearn.ensemble import IsolationForest  # noqa: PLC0415
+
     forest = IsolationForest(
         n_estimators=_TREES, max_samples=min(_SAMPLES, len(sample)), random_state=seed
     ).fit(sample)

@@ -58,13 +58,13 @@ def score_level(centres, ring, clock, standard, series, time_ms, values, lengths
         share = phase - slot - 0.5
         other = (slot + 1) % _SLOTS if share > 0.0 else (slot + _SLOTS - 1) % _SLOTS
         if now - own[_FIRST] < _NEEDED * _DAY_MS or slots[_VISITS, slot] == 0.0:
-            centre = slots[_MEAN, _SLOTS]
+            centre, usual = slots[_MEAN, _SLOTS], slots[_DISTANCE, _SLOTS]
         else:
-            centre = slots[_MEAN, slot]
+            centre, usual = slots[_MEAN, slot], slots[_DISTANCE, slot]
             if slots[_VISITS, other] > 0.0:
                 centre += abs(share) * (slots[_MEAN, other] - centre)
         if own[_POINTS] > lengths[-1]:
-            reach = _EXPECTED * slots[_DISTANCE, _SLOTS]
+            reach = _EXPECTED * usual
             low[row], high[row] = value_of(units, centre - reach), value_of(units, centre + reach)
         place = int(own[_POINTS]) % room
         ring[i, place] = value - centre

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +19,7 @@ from streams.anomaly.snapshots import blocks_from, chunks_of
 
 __all__ = ["ServiceDetection"]
 
+_PLAIN: tuple[Literal["C"], Literal["W"]] = ("C", "W")
 _EXPLAINED_PER_DAY = 24.0
 """Rates above which nobody is told which feature it was."""
 
@@ -79,7 +81,7 @@ class ServiceDetection:
         self, services: NDArray[np.int32], time_ms: ArrayLike, vectors: NDArray[np.float64]
     ) -> Observed:
         """Judge vectors (n, features); NaN and infinite features are taken as missing."""
-        rows = np.ascontiguousarray(services, np.int32)
+        rows = np.require(services, np.int32, _PLAIN)
         if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < self._services:
             raise IndexError(f"services {rows.min()} to {rows.max()} of {self._services}")
         if vectors.shape != (len(rows), len(self.names)):

@@ -45,7 +45,7 @@ def measure(series: int) -> None:
     detection = Detection(Anomaly(), series)
     detection.grow(series, STEP_MS)
     rows = np.arange(series, dtype=np.int32)
-    ready = READY if series <= 10_000 else READY // 2
+    ready = READY if series <= 10_000 else READY // 4
     for step in range(ready):
         detection.observe(rows, START_MS + step * STEP_MS, values_at(rng, step, series))
     taken = []

@@ -199,6 +199,15 @@ def test_what_cannot_be_restored_is_refused() -> None:
         Detection().restore([*chunks, chunks[1]])
 
 
+def test_arrays_may_be_read_only_and_times_one_for_all() -> None:
+    one, other = grown(), grown()
+    rows, values = np.arange(5, dtype=np.int32), np.ones(5)
+    found = one.observe(rows, np.full(5, START_MS), values)
+    for each in (rows, values):
+        each.flags.writeable = False
+    same(other.observe(rows, START_MS, values), found)
+
+
 def test_arguments_are_checked() -> None:
     detection = grown()
     with pytest.raises(IndexError, match="5"):
