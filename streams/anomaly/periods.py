@@ -17,6 +17,8 @@ ROOM = 64
 """Means that are kept."""
 _LAG_LEAST, _LAG_MOST = 5, 24
 """Lags that are looked at: a shorter one has no shape, a longer one comes too seldom."""
+_MULTIPLES = _LAG_MOST // _LAG_LEAST
+"""Multiples of the least lag that there are."""
 _STRONG = 0.7
 """Autocorrelation that a period needs, ..."""
 _STRONGER = 0.1
@@ -73,8 +75,9 @@ def best_lag(coarse):
         peak = values[lag] >= values[lag - 1] and values[lag] > values[lag + 1]
         if peak and values[lag] >= most - 0.5 * _STRONGER:
             period, times = lag + top(values, lag), 1
-            # Multiples of it tell it more exactly.
-            while (times + 1) * period + 1.0 <= _LAG_MOST:
+            # Multiples of it tell it more exactly. Their number is bounded: where the correlation
+            # falls with every lag the period would shrink as fast as the multiples grow.
+            while times < _MULTIPLES and (times + 1) * period + 1.0 <= _LAG_MOST:
                 times += 1
                 near = int(times * period + 0.5)
                 if values[near] < values[near - 1]:
