@@ -177,7 +177,7 @@ def _windows(config: Config) -> Iterator[TopicSpec]:
         cleanup_policy="delete",
         timestamp_type="LogAppendTime",
         max_message_bytes=topics.max_message,
-        key="none; the hash of the group chooses the partition",
+        key="none; the hash of tenant and service chooses the partition",
         format="partials, binary columns (docs/records.md)",
         description="What was measured, and how far each partition of the sources is.",
         counted_on=True,

@@ -27,7 +27,7 @@ _CONDITIONS = ("threshold", "anomaly", "absence")
 
 BuiltinRule = Literal[
     "ErrorRatioHigh", "ErrorRatioUp", "ErrorRatioHighSlow", "LatencyP99Up", "LatencyP90Up",
-    "LatencyP90UpSlow", "RateUnusual", "RateUnusualSlow", "ServiceSilent", "ErrorLogsUp",
+    "LatencyAverageUpSlow", "RateUnusual", "RateUnusualSlow", "ServiceSilent", "ErrorLogsUp",
     "FatalLogs", "PipelineStalled",
 ]  # fmt: skip
 """Rules that are there without being written; what they say is in streams/alerts/builtin.py."""

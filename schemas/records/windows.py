@@ -1,10 +1,10 @@
 """``windows.partials``: what a part of a source partition adds to windows that are still open.
 
 A record for every partition of ``windows.partials``, each time a lane commits: cells for the
-groups whose hash leads there, and how far the source is. Panes are ``pane_ms`` long and aligned to
-the Unix epoch; windows are merged from them. Cells of one group and pane may come any number of
-times, in any order: all of their columns can be merged. Cumulative points come one by one, because
-their increase is not a sum over parts.
+services (and tenants) whose hash leads there, and how far the source is. Panes are ``pane_ms`` long
+and aligned to the Unix epoch; windows are merged from them. Cells of one group and pane may come
+any number of times, in any order: all of their columns can be merged. Cumulative points come one by
+one, because their increase is not a sum over parts.
 """
 
 from __future__ import annotations

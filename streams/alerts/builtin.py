@@ -5,7 +5,8 @@ anomalies), with a difference that must be there to matter; a fixed threshold is
 say that it is normal. A condition in a single window of ten seconds is chance; several of the last
 few are not, so each may be sensitive. What comes within ``anomaly.dead_time`` (60 windows) after an
 alarm belongs to it, so there are at most 144 false ones a day in windows of ten seconds, and 24 in
-those of a minute: 70 of them are one window in 25, 40 one in 60, and 20 of the latter one in five.
+those of a minute: 70 of them are one window in 25, 40 one in 60, 20 one in 150, and 20 of the latter
+one in five.
 Large changes are told from two windows of ten seconds; small ones, and those of services with
 little to do, from two of a minute. What is found by that, how soon, and what is not, is measured in
 docs/detection.md; the numbers are chosen between what is found of seeded faults and what is said of
@@ -58,7 +59,7 @@ BUILTIN = """\
 # The slowest requests are slower than they used to be.
 - name: LatencyP99Up
   on: {window: services, length: 10s, statistic: p99}
-  anomaly: {sensitivity: 70, direction: up, min_change: 0.25, min_difference: 5ms}
+  anomaly: {sensitivity: 40, direction: up, min_change: 0.25, min_difference: 5ms}
   min_count: 10
   at_least: {windows: 3, of: 4}
   keep_firing_for: 30s
@@ -68,7 +69,7 @@ BUILTIN = """\
 # More of them are, and much: chance moves p90 less, if there are enough.
 - name: LatencyP90Up
   on: {window: services, length: 10s, statistic: p90}
-  anomaly: {sensitivity: 70, direction: up, min_change: 0.5, min_difference: 5ms}
+  anomaly: {sensitivity: 20, direction: up, min_change: 0.5, min_difference: 5ms}
   min_count: 30
   at_least: {windows: 2, of: 3}
   keep_firing_for: 30s
@@ -76,19 +77,21 @@ BUILTIN = """\
   description: "Duration of all spans of {{ service }} in {{ length }}."
 
 # The same for smaller changes, and for services with a few requests a second.
-- name: LatencyP90UpSlow
-  on: {window: services, length: 1m, statistic: p90}
-  anomaly: {sensitivity: 20, direction: up, min_change: 0.1, min_difference: 2ms}
+- name: LatencyAverageUpSlow
+  on: {window: services, length: 1m, statistic: average}
+  anomaly: {sensitivity: 20, direction: up, min_change: 0.1, min_difference: 1ms}
   min_count: 20
   at_least: {windows: 2, of: 3}
   keep_firing_for: 1m
-  summary: "p90 of {{ service }} is {{ value | duration }}, expected up to {{ high | duration }}"
+  summary: >-
+    {{ service }} takes {{ value | duration }} on average,
+    expected up to {{ high | duration }}
   description: "Duration of all spans of {{ service }} in {{ length }}."
 
 # Much more or much less comes than used to.
 - name: RateUnusual
   on: {window: services, length: 10s, statistic: rate}
-  anomaly: {sensitivity: 40, direction: both, min_change: 0.25, min_difference: 0.5}
+  anomaly: {sensitivity: 40, direction: both, min_change: 0.1, min_difference: 0.5}
   at_least: {windows: 2, of: 3}
   keep_firing_for: 30s
   summary: >-
@@ -110,7 +113,7 @@ BUILTIN = """\
 # Nothing comes of a service any more that was there, for longer than its pauses are.
 - name: ServiceSilent
   on: {window: services, length: 10s, statistic: count}
-  absence: {sensitivity: 0.1, history: 30}
+  absence: {sensitivity: 0.02, history: 30}
   severity: critical
   summary: "nothing comes of {{ service }} any more"
   description: "{{ service }} was there, and has been silent for longer than its pauses were."

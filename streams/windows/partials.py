@@ -32,7 +32,7 @@ from schemas.records.windows import PartialsHeader
 from schemas.signals import Signal
 from streams import wire
 from streams.windows import cells as t
-from streams.windows.descriptors import Descriptors, Message
+from streams.windows.descriptors import Descriptors, Message, owner_hash
 from streams.windows.gathering import gather_logs, gather_spans
 from streams.windows.gathering_points import gather_points
 from streams.windows.grouping import RULE_SIGNALS, Grouping, exact
@@ -107,6 +107,7 @@ class Partials:
         self._tables = Tables(settings.partials_max)
         self._tables.control[t.PANE_MS] = settings.pane_ms
         self._texts: list[bytes] = []
+        self._owners: list[int] = []
         self._descriptors = Descriptors(
             self._grouping, max(settings.partials_max, _DESCRIPTORS_MAX)
         )
@@ -225,6 +226,7 @@ class Partials:
                 _, rule, item, kind = row
                 text = self._descriptors.make(group, rule, kind, item, tenant, message)
             self._texts.append(text)
+            self._owners.append(owner_hash(text))
 
     def _drop(self, reason: str, count: int) -> None:
         self._counts.dropped[RULE_SIGNALS[self._grouping.signal], reason] += count
@@ -272,7 +274,12 @@ class Partials:
         final = header if last_ms is None else self._header(last_ms)
         parts = list(
             parts_of(
-                *(tables, self._texts, self._output_partitions, header, self._settings.record_max)
+                tables,
+                self._texts,
+                self._owners,
+                self._output_partitions,
+                header,
+                self._settings.record_max,
             )
         )
         records = []
@@ -285,6 +292,7 @@ class Partials:
             counts.points += len(partial.points.count)
         tables.clear()
         self._texts.clear()
+        self._owners.clear()
         return records
 
     def _header(self, progress_ms: int) -> PartialsHeader:

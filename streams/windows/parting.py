@@ -76,23 +76,24 @@ def empty_part(header: PartialsHeader) -> Partial:
 def parts_of(
     tables: Tables,
     texts: Sequence[bytes],
+    owners: Sequence[int],
     partitions: int,
     header: PartialsHeader,
     record_max: int,
 ) -> Iterator[Part]:
-    """Everything in the tables, partition by partition. ``texts``: descriptors of the groups.
+    """Everything in the tables, partition by partition.
 
-    A group's partition is its hash modulo their number. A record is about ``record_max`` bytes at
-    most; a single row that is larger is a record of its own.
+    ``texts``: descriptors of the groups; ``owners``: hashes of their tenants and services, modulo
+    ``partitions`` the partition, so that all of a service is in one place. A record is about
+    ``record_max`` bytes at most; a single row that is larger is a record of its own.
     """
-    cells, points, groups = tables.cells, tables.points, tables.groups
+    cells, points = tables.cells, tables.points
     scales, buckets = _collected(tables)
     raw = tables.point_buckets
     point_buckets = _Buckets(
         points[:, t.P_STOP].copy(), raw[:, 0], raw[:, 1], raw[:, 2].view(np.uint64)
     )
-    hashes = groups[:, t.G_HASH].view(np.uint64)
-    partition = (hashes % np.uint64(partitions)).astype(np.int64)
+    partition = (np.array(owners, np.uint64) % np.uint64(partitions)).astype(np.int64)
     lengths = np.array([len(text) for text in texts], np.int64)
     limits = np.diff(tables.limits, prepend=0)
     group = np.concatenate((cells[:, t.C_GROUP], points[:, t.P_GROUP]))

@@ -83,9 +83,11 @@ def test_partials_are_what_the_items_add_up_to(signal: Signal, draw: st.DataObje
     records = run(partials(signal, counts=counts), signal, taken)
     found = merged(records)
     assert_gathered(found, wanted, counts, RULES[signal])
+    owners: dict[tuple[str, str], set[int | None]] = {}
     for record in records:
-        partial = decode(record.value)
-        assert all(int(h) % PARTITIONS == record.partition for h in partial.groups.hash)
+        for each in described([record]):
+            owners.setdefault((each["tenant"], each["service"]), set()).add(record.partition)
+    assert all(len(places) == 1 for places in owners.values())
 
 
 @pytest.mark.parametrize("signal", Signal)
@@ -290,6 +292,40 @@ def described(records: Iterable[Record]) -> list[Any]:
             found.append(json.loads(partial.key_text[start:stop]))
             start = stop
     return found
+
+
+def test_all_of_a_service_and_tenant_is_on_one_partition() -> None:
+    config = Windows(
+        rules=(
+            WindowRule(name="services", signal="spans", export=False),
+            WindowRule(name="spans", signal="spans", by=("span.name",)),
+        )
+    )
+    operator = partials(Signal.TRACES, config)
+    request = REQUESTS[Signal.TRACES]()
+    for service in range(40):
+        resource = request.resource_spans.add()
+        # What stands in a name must not be taken for the descriptor's own.
+        resource.resource.attributes.add(
+            key="service.name"
+        ).value.string_value = f'{service},"metric":"x'
+        for name in "abc":
+            template = REQUESTS[Signal.TRACES].FromString(spans(-1).value)
+            span = template.resource_spans[0].scope_spans[0].spans[0]
+            span.name = name
+            resource.scope_spans.add().spans.append(span)
+    for tenant in (b"", b"t"):
+        batch = spans(-1)._replace(
+            value=request.SerializeToString(), headers=(("tenant", tenant),) if tenant else ()
+        )
+        operator.process(scanned(batch, Signal.TRACES))
+    places: dict[tuple[str, str], set[int | None]] = {}
+    for record in operator.flush():
+        for each in described([record]):
+            places.setdefault((each["tenant"], each["service"]), set()).add(record.partition)
+    assert len(places) == 80
+    assert all(len(found) == 1 for found in places.values())
+    assert set().union(*places.values()) == set(range(PARTITIONS))
 
 
 def test_texts_in_groups_are_cut_and_stay_different() -> None:
