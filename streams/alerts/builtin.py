@@ -5,12 +5,11 @@ anomalies), with a difference that must be there to matter; a fixed threshold is
 say that it is normal. A condition in a single window of ten seconds is chance; several of the last
 few are not, so each may be sensitive. What comes within ``anomaly.dead_time`` (60 windows) after an
 alarm belongs to it, so there are at most 144 false ones a day in windows of ten seconds, and 24 in
-those of a minute: 70 of them are one window in 25, 40 one in 60, 20 one in 150, and 20 of the latter
-one in five.
-Large changes are told from two windows of ten seconds; small ones, and those of services with
-little to do, from two of a minute. What is found by that, how soon, and what is not, is measured in
-docs/detection.md; the numbers are chosen between what is found of seeded faults and what is said of
-real series with nothing wrong.
+those of a minute: 70 of the former are one window in 25, 40 one in 60, 20 one in 150; 20 of the
+latter are one in five. Large changes are told from two windows of ten seconds; small ones, and
+those of services with little to do, from two of a minute. What is found by that, how soon, and what
+is not, is measured in docs/detection.md; the numbers are chosen between what is found of seeded
+faults and what is said of real series with nothing wrong.
 """
 
 from __future__ import annotations
