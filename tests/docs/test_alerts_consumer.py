@@ -22,6 +22,8 @@ async def lines(bootstrap: str, topic: str, group: str, count: int) -> list[str]
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(EXAMPLE), bootstrap, topic, group,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        # Whoever runs in the background of a shell ignores it, and so would the child.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert process.stdout is not None
     try:
