@@ -89,7 +89,8 @@ async def test_it_ends_by_itself_and_all_figures_agree(tmp_path):
     assert windows["late"] < 0.5 * spans["acknowledged"]  # none, but where the machine is busy
     assert windows["exported_points"] > 0
     assert "ManyErrors" in result["incident"]["noticed_s"]
-    assert {"rule": "ManyErrors", "state": "firing"}.items() <= result["alerts"][0].items()
+    fired = {each["rule"] for each in result["alerts"] if each["state"] == "firing"}
+    assert "ManyErrors" in fired
     assert "ALERT firing: ManyErrors (critical)" in text
     kinds = [json.loads(line)["kind"] for line in truth.read_text().splitlines()]
     assert {"errors", "latency"} == set(kinds)
