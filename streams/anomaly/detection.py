@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +19,7 @@ from streams.anomaly.change import Change
 from streams.anomaly.combination import combine, families_of
 from streams.anomaly.conformal import Calibration
 from streams.anomaly.detectors import Detector
-from streams.anomaly.intake import REASONS, admit
+from streams.anomaly.intake import PLAIN, Intake, rows_of
 from streams.anomaly.level import Level
 from streams.anomaly.rates import Rates
 from streams.anomaly.season import DAY, SLOTS, Season
@@ -30,8 +30,6 @@ __all__ = ["KINDS_MAX", "Detection", "Observed"]
 
 KINDS_MAX = 64
 """Classes of series."""
-_PLAIN: tuple[Literal["C"], Literal["W"]] = ("C", "W")
-"""Kernels are compiled for arrays in order that may be written to; others are copied."""
 
 
 class Observed(NamedTuple):
@@ -82,17 +80,8 @@ class Detection:
             warmup=settings.warmup,
             kinds=KINDS_MAX,
         )
-        self._rates = Rates(
-            capacity,
-            memory=settings.rate_memory,
-            warmup=settings.warmup,
-            dead_time=settings.dead_time,
-            extrapolation=settings.extrapolation,
-            kinds=KINDS_MAX,
-        )
-        intake = {"last_ms": ("<i8", 1), "interval": ("<f8", 2)}
-        self._intake = Blocks(capacity, {**intake, "kind": ("<u1", 1)})
-        self._counts = np.zeros(len(REASONS), np.int64)
+        self._rates = Rates(capacity, settings, kinds=KINDS_MAX)
+        self._intake = Intake(capacity)
         self._series, self._capacity = 0, capacity
 
     def __len__(self) -> int:
@@ -102,7 +91,7 @@ class Detection:
     @property
     def counts(self) -> dict[str, int]:
         """Points that were left out, by reason."""
-        return dict(zip(REASONS, self._counts.tolist(), strict=True))
+        return self._intake.counts
 
     @property
     def row_bytes(self) -> int:
@@ -131,9 +120,7 @@ class Detection:
         """What ``grow`` says of new series, of rows that were forgotten and are used again."""
         if not 0 <= kind < KINDS_MAX:
             raise ValueError(f"class {kind} of {KINDS_MAX}")
-        self._intake["interval"][series, 0] = -float(interval_ms)
-        self._intake["interval"][series, 1] = 0.0
-        self._intake["kind"][series, 0] = kind
+        self._intake.describe(series, interval_ms, kind)
 
     def observe(
         self, series: NDArray[np.int32], time_ms: ArrayLike, values: NDArray[np.float64]
@@ -142,18 +129,12 @@ class Detection:
 
         Rows of one series are in order of time. ``time_ms`` is one for all or one per point.
         """
-        rows = np.require(series, np.int32, _PLAIN)
-        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < self._series:
-            raise IndexError(f"series {rows.min()} to {rows.max()} of {self._series}")
-        times = np.array(np.broadcast_to(time_ms, rows.shape), np.int64, order="C")
-        given = np.require(values, np.float64, _PLAIN)
+        rows, n = rows_of(series, self._series, "series"), len(series)
+        given = np.require(values, np.float64, PLAIN)
         if len(given) != len(rows):
             raise ValueError(f"{len(given)} values of {len(rows)} series")
-        n, intake, taken = len(rows), self._intake, np.empty(len(rows))
-        admit(
-            *(intake["last_ms"], intake["interval"]),
-            *(rows, times, given, taken, self._counts),
-        )
+        intake = self._intake
+        times, taken = intake.take(rows, time_ms, given)
         scores, first = np.empty((self._scales, n)), 0
         lows, highs = np.full((2, len(self._detectors) + 1, n), np.nan)
         for number, detector in enumerate(self._detectors):
@@ -161,10 +142,10 @@ class Detection:
             scores[first : first + len(found.score)] = found.score
             first += len(found.score)
             lows[number], highs[number] = found.low, found.high
-        surprises = self._calibration.observe(intake["kind"], rows, scores)
+        surprises = self._calibration.observe(intake.kind, rows, scores)
         combined, which = np.empty(n), np.empty(n, np.int8)
         combine(surprises, self._families, combined, which)
-        judged = self._rates.observe(intake["kind"], intake["interval"], rows, combined)
+        judged = self._rates.observe(intake.kind, intake.interval, rows, combined)
         low, high = _expected(lows, highs, which)
         return Observed(
             score=judged.score,
@@ -181,11 +162,9 @@ class Detection:
 
     def forget(self, series: NDArray[np.int32]) -> None:
         """These series are as new, and may be used for others of the same interval and class."""
-        described = self._intake["interval"][series, 0], self._intake["kind"][series, 0]
-        for blocks in self._parts.values():
+        self._intake.forget(series)
+        for blocks in self._judging.values():
             blocks.forget(series)
-        self._intake["interval"][series, 0] = np.minimum(described[0], 0.0)
-        self._intake["kind"][series, 0] = described[1]
 
     def snapshot(self) -> Iterator[bytes]:
         """All state, as chunks of a bounded size."""
@@ -197,10 +176,17 @@ class Detection:
         self._capacity = max(self._capacity, self._series)
 
     @property
-    def _parts(self) -> dict[str, Blocks]:
+    def _judging(self) -> dict[str, Blocks]:
         parts = {detector.name: detector.blocks for detector in self._detectors}
-        own = {"calibration": self._calibration.blocks, "rates": self._rates.blocks}
-        return {"intake": self._intake, **parts, **own}
+        return {
+            **parts,
+            "calibration": self._calibration.blocks,
+            "rates": self._rates.blocks,
+        }
+
+    @property
+    def _parts(self) -> dict[str, Blocks]:
+        return {"intake": self._intake.blocks, **self._judging}
 
     @property
     def _shared(self) -> dict[str, Blocks]:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.config.anomaly import Anomaly
 from streams.anomaly.blocks import Blocks
 from streams.anomaly.conformal import SURPRISE_MAX
 from streams.anomaly.tails import log_probability, tail_bin
@@ -202,18 +203,9 @@ class Judged(NamedTuple):
 class Rates:
     """Past combined scores, per series and per class."""
 
-    def __init__(
-        self,
-        capacity: int,
-        *,
-        memory: int,
-        warmup: int,
-        dead_time: int,
-        extrapolation: float,
-        kinds: int,
-    ) -> None:
-        self._limits = (2.0 * memory, 2.0 * _CLASS_MEMORY, float(warmup))
-        self._settings = (float(dead_time), extrapolation)
+    def __init__(self, capacity: int, settings: Anomaly, *, kinds: int) -> None:
+        self._limits = (2.0 * settings.rate_memory, 2.0 * _CLASS_MEMORY, float(settings.warmup))
+        self._settings = (float(settings.dead_time), settings.extrapolation)
         self._edges = np.arange(_BINS + 1) / _PER_UNIT
         arrays = {"histogram": ("<f4", _BINS), "counters": ("<f8", 9)}
         self.blocks = Blocks(capacity, arrays)

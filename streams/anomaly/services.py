@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,13 +12,12 @@ from streams.anomaly.blocks import Blocks
 from streams.anomaly.conformal import Calibration
 from streams.anomaly.detection import Observed, design_of
 from streams.anomaly.forest import FEATURES, ServiceForest
-from streams.anomaly.intake import REASONS, admit
+from streams.anomaly.intake import Intake, rows_of
 from streams.anomaly.rates import Rates
 from streams.anomaly.snapshots import blocks_from, chunks_of
 
 __all__ = ["ServiceDetection"]
 
-_PLAIN: tuple[Literal["C"], Literal["W"]] = ("C", "W")
 _EXPLAINED_PER_DAY = 24.0
 """Rates above which nobody is told which feature it was."""
 
@@ -45,17 +43,8 @@ class ServiceDetection:
         self._calibration = Calibration(
             *(capacity, 1), memory=settings.memory, warmup=settings.warmup, kinds=1
         )
-        self._rates = Rates(
-            capacity,
-            memory=settings.rate_memory,
-            warmup=settings.warmup,
-            dead_time=settings.dead_time,
-            extrapolation=settings.extrapolation,
-            kinds=1,
-        )
-        intake = {"last_ms": ("<i8", 1), "interval": ("<f8", 2)}
-        self._intake = Blocks(capacity, {**intake, "kind": ("<u1", 1)})
-        self._counts = np.zeros(len(REASONS), np.int64)
+        self._rates = Rates(capacity, settings, kinds=1)
+        self._intake = Intake(capacity)
         self._services, self._capacity = 0, capacity
 
     def __len__(self) -> int:
@@ -65,7 +54,7 @@ class ServiceDetection:
     @property
     def counts(self) -> dict[str, int]:
         """Vectors that were left out, by reason."""
-        return dict(zip(REASONS, self._counts.tolist(), strict=True))
+        return self._intake.counts
 
     def grow(self, services: int, interval_ms: int = 0) -> None:
         """Be ready for services 0 to ``services`` - 1; see ``Detection.grow``."""
@@ -74,33 +63,27 @@ class ServiceDetection:
             for blocks in self._parts.values():
                 blocks.grow(self._capacity)
         if services > self._services:
-            self._intake["interval"][self._services : services, 0] = -float(interval_ms)
+            new = np.arange(self._services, services, dtype=np.int32)
+            self._intake.describe(new, interval_ms)
             self._services = services
 
     def observe(
         self, services: NDArray[np.int32], time_ms: ArrayLike, vectors: NDArray[np.float64]
     ) -> Observed:
         """Judge vectors (n, features); NaN and infinite features are taken as missing."""
-        rows = np.require(services, np.int32, _PLAIN)
-        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < self._services:
-            raise IndexError(f"services {rows.min()} to {rows.max()} of {self._services}")
+        rows, n = rows_of(services, self._services, "services"), len(services)
         if vectors.shape != (len(rows), len(self.names)):
             raise ValueError(
                 f"vectors of shape {vectors.shape}, not {(len(rows), len(self.names))}"
             )
-        times = np.array(np.broadcast_to(time_ms, rows.shape), np.int64, order="C")
         given = np.where(np.isfinite(vectors), vectors, np.nan)
         there = np.where(np.all(np.isnan(given), axis=1), np.nan, 0.0)
-        intake, n = self._intake, len(rows)
-        taken = np.empty(n)
-        admit(
-            *(intake["last_ms"], intake["interval"]),
-            *(rows, times, there, taken, self._counts),
-        )
+        intake = self._intake
+        times, taken = intake.take(rows, time_ms, there)
         given[np.isnan(taken)] = np.nan
         found = self._forest.observe(rows, times, given)
-        surprise = self._calibration.observe(intake["kind"], rows, found.score)[0]
-        judged = self._rates.observe(intake["kind"], intake["interval"], rows, surprise)
+        surprise = self._calibration.observe(intake.kind, rows, found.score)[0]
+        judged = self._rates.observe(intake.kind, intake.interval, rows, surprise)
         feature, direction = np.full(n, -1, np.int8), np.zeros(n, np.int8)
         for row in np.flatnonzero(judged.rate_per_day <= _EXPLAINED_PER_DAY):
             feature[row], direction[row] = self._forest.explain(int(rows[row]), given[row])
@@ -119,11 +102,8 @@ class ServiceDetection:
 
     def forget(self, services: NDArray[np.int32]) -> None:
         """These services are as new, and may be used for others of the same interval."""
-        given = np.minimum(self._intake["interval"][services, 0], 0.0)
-        for blocks in (self._intake, self._calibration.blocks, self._rates.blocks):
-            blocks.forget(services)
-        self._forest.forget(services)
-        self._intake["interval"][services, 0] = given
+        for each in (self._intake, self._calibration.blocks, self._rates.blocks, self._forest):
+            each.forget(services)
 
     def snapshot(self) -> Iterator[bytes]:
         """All state, as chunks of a bounded size."""
@@ -138,7 +118,7 @@ class ServiceDetection:
     @property
     def _parts(self) -> dict[str, Blocks]:
         return {
-            "intake": self._intake,
+            "intake": self._intake.blocks,
             "forest": self._forest.blocks,
             "calibration": self._calibration.blocks,
             "rates": self._rates.blocks,
