@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from schemas.batches import Batch, Record
 from schemas.errors import MessageTooLarge, PermanentError, RetryableError
@@ -21,6 +21,8 @@ from .metrics import LaneCounts
 from .stage import LastingSink, Sink
 
 __all__ = ["Backoff", "Calls", "LastingCalls", "Publisher", "Receipt", "SinkCalls"]
+
+_SinkT = TypeVar("_SinkT", bound=Sink)
 
 _log = logging.getLogger(__name__)
 
@@ -57,11 +59,12 @@ class Backoff(NamedTuple):
         return ceiling * (0.5 + 0.5 * jitter)
 
 
-class Calls:
+class Calls(Generic[_SinkT]):
     """The gate that a freeze closes, and the retry loop."""
 
     def __init__(
         self,
+        sink: _SinkT,
         *,
         publisher: Publisher,
         dead_letter: Callable[[Batch, PermanentError], Record],
@@ -69,6 +72,7 @@ class Calls:
         clock: Clock,
         counts: LaneCounts,
     ) -> None:
+        self._sink = sink
         self._publisher = publisher
         self._dead_letter = dead_letter
         self._backoff = backoff
@@ -108,6 +112,9 @@ class Calls:
 
     async def begin(self, group: Sequence[Batch]) -> Awaitable[None]:
         """Start on a group; what is returned ends when the group is finished."""
+        return self._deliver(group)
+
+    async def _deliver(self, group: Sequence[Batch]) -> None:
         raise NotImplementedError
 
     def _enter(self) -> None:
@@ -166,31 +173,8 @@ class Calls:
         )  # fmt: skip
 
 
-class SinkCalls(Calls):
+class SinkCalls(Calls[Sink]):
     """Calls of a sink; one takes as many batches as the lane merges."""
-
-    def __init__(
-        self,
-        sink: Sink,
-        *,
-        publisher: Publisher,
-        dead_letter: Callable[[Batch, PermanentError], Record],
-        backoff: Backoff,
-        clock: Clock,
-        counts: LaneCounts,
-    ) -> None:
-        super().__init__(
-            publisher=publisher,
-            dead_letter=dead_letter,
-            backoff=backoff,
-            clock=clock,
-            counts=counts,
-        )
-        self._sink = sink
-
-    async def begin(self, group: Sequence[Batch]) -> Awaitable[None]:
-        """Deliver a group."""
-        return self._deliver(group)
 
     # One culprit among n costs about 2 log2 n calls more, and its neighbours stay together.
     async def _deliver(self, group: Sequence[Batch]) -> None:
@@ -212,27 +196,8 @@ class SinkCalls(Calls):
             self._counts.bytes_out += sum(len(batch.value) for batch in group)
 
 
-class LastingCalls(Calls):
+class LastingCalls(Calls[LastingSink]):
     """Deliveries of a sink that lasts: they wait without being under way."""
-
-    def __init__(
-        self,
-        sink: LastingSink,
-        *,
-        publisher: Publisher,
-        dead_letter: Callable[[Batch, PermanentError], Record],
-        backoff: Backoff,
-        clock: Clock,
-        counts: LaneCounts,
-    ) -> None:
-        super().__init__(
-            publisher=publisher,
-            dead_letter=dead_letter,
-            backoff=backoff,
-            clock=clock,
-            counts=counts,
-        )
-        self._sink = sink
 
     def start(self) -> None:
         """The lane begins."""
@@ -260,10 +225,6 @@ class LastingCalls(Calls):
         """Wait until nothing runs."""
         await self._sink.idle()
         await super().idle()
-
-    async def begin(self, group: Sequence[Batch]) -> Awaitable[None]:
-        """Deliver a group."""
-        return self._deliver(group)
 
     async def _deliver(self, group: Sequence[Batch]) -> None:
         for batch in group:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from schemas.batches import Batch, without_origin
 from topologies.control.view import LaneControl
@@ -61,7 +61,7 @@ class Lane:
         partition: int,
         generation: int,
         *,
-        calls: Calls,
+        calls: Calls[Any],
         limits: LaneLimits,
         limit_bytes: int,
         port: LanePort,

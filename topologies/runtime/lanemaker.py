@@ -169,7 +169,7 @@ class LaneMaker:
             return None
         return self._control.lane(self._stage.name, topic, partition)
 
-    def _calls(self, topic: str, partition: int) -> Calls:
+    def _calls(self, topic: str, partition: int) -> Calls[Any]:
         common: dict[str, Any] = {
             "publisher": self._publisher,
             "dead_letter": self._dead_letter,
