@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from .config import Config
 from .signals import Signal
@@ -71,20 +71,45 @@ class TopicSpec:
         return settings
 
 
+def _spec(
+    config: Config,
+    *,
+    name: str,
+    retention_s: float,
+    key: str,
+    format: str,
+    description: str,
+    **other: Any,
+) -> TopicSpec:
+    """A topic as most of ours are; ``other``: fields of TopicSpec in which it is not."""
+    topics = config.topics
+    usual = {
+        "partitions": topics.partitions,
+        "replication_factor": topics.replication_factor,
+        "cleanup_policy": "delete",
+        # Time on the bus is the broker's: it never runs backwards within a partition, and
+        # a client's wrong clock cannot make retention delete what has just arrived.
+        "timestamp_type": "LogAppendTime",
+        "max_message_bytes": topics.max_message,
+    }
+    return TopicSpec(
+        name=name,
+        retention_s=retention_s,
+        key=key,
+        format=format,
+        description=description,
+        **{**usual, **other},
+    )
+
+
 def topic_specs(config: Config) -> tuple[TopicSpec, ...]:
     """Every topic that the stages of this configuration write or read, telemetry first."""
     topics = config.topics
     telemetry = tuple(
-        TopicSpec(
+        _spec(
+            config,
             name=topics.names.of(signal),
-            partitions=topics.partitions,
-            replication_factor=topics.replication_factor,
             retention_s=topics.retention,
-            cleanup_policy="delete",
-            # Time on the bus is the broker's: it never runs backwards within a partition, and
-            # a client's wrong clock cannot make retention delete what has just arrived.
-            timestamp_type="LogAppendTime",
-            max_message_bytes=topics.max_message,
             key=_HASHED[signal],
             format=f"{_REQUESTS[signal]}, protobuf (otlp_proto)",
             description=f"{_OF[signal]} as received.",
@@ -101,13 +126,10 @@ def topic_specs(config: Config) -> tuple[TopicSpec, ...]:
         )
         for signal, spec in zip(Signal, telemetry, strict=True)
     )
-    deadletter = TopicSpec(
+    deadletter = _spec(
+        config,
         name=topics.names.deadletter,
-        partitions=topics.partitions,
-        replication_factor=topics.replication_factor,
         retention_s=topics.deadletter_retention,
-        cleanup_policy="delete",
-        timestamp_type="LogAppendTime",
         # Whatever fitted its own topic must fit here, with the headers that say why, and also
         # when it comes from a producer that compressed it better than we do.
         max_message_bytes=2 * topics.max_message,
@@ -133,14 +155,10 @@ def _sampling(config: Config) -> Iterator[TopicSpec]:
         return
     topics = config.topics
     spans, decisions = topics.names.spans, topics.names.decisions
-    yield TopicSpec(
+    yield _spec(
+        config,
         name=decisions,
-        partitions=topics.partitions,
-        replication_factor=topics.replication_factor,
         retention_s=topics.decisions_retention,
-        cleanup_policy="delete",
-        timestamp_type="LogAppendTime",
-        max_message_bytes=topics.max_message,
         key="none; the partition is that of the spans",
         format="verdicts or a work order, binary columns (docs/records.md)",
         description="What sampling decided, and which spans are to be passed on.",
@@ -169,14 +187,10 @@ def _windows(config: Config) -> Iterator[TopicSpec]:
     if not config.windows.enabled:
         return
     topics = config.topics
-    partials = TopicSpec(
+    partials = _spec(
+        config,
         name=topics.names.windows_partials,
-        partitions=topics.partitions,
-        replication_factor=topics.replication_factor,
         retention_s=topics.retention,
-        cleanup_policy="delete",
-        timestamp_type="LogAppendTime",
-        max_message_bytes=topics.max_message,
         key="none; the hash of tenant and service chooses the partition",
         format="partials, binary columns (docs/records.md)",
         description="What was measured, and how far each partition of the sources is.",
@@ -202,15 +216,12 @@ def _alerts(config: Config) -> Iterator[TopicSpec]:
     if not (config.alerts.enabled or config.notify.targets):
         return
     topics = config.topics
-    alerts = TopicSpec(
+    alerts = _spec(
+        config,
         name=topics.names.alerts,
         # So that there is one order of them; there are few.
         partitions=1,
-        replication_factor=topics.replication_factor,
         retention_s=topics.alerts_retention,
-        cleanup_policy="delete",
-        timestamp_type="LogAppendTime",
-        max_message_bytes=topics.max_message,
         key="the alert's fingerprint",
         format="CloudEvents 1.0, binary mode, JSON (docs/records.md)",
         description="What alerts have become.",
@@ -232,15 +243,12 @@ def _alerts(config: Config) -> Iterator[TopicSpec]:
 def journal_spec(config: Config, stage: str, sources: Iterable[str]) -> TopicSpec:
     """The journal of a stage that reads ``sources``: a partition of it for each of theirs."""
     topics = config.topics
-    return TopicSpec(
+    return _spec(
+        config,
         name=topics.names.journal_of(stage),
-        partitions=topics.partitions,
-        replication_factor=topics.replication_factor,
         retention_s=topics.retention,
         # Retention by age would eat what a stage that was away for long still needs.
         cleanup_policy="compact",
-        timestamp_type="LogAppendTime",
-        max_message_bytes=topics.max_message,
         key="source topic, and which piece of its state",
         format="progress or a piece of a snapshot (docs/runtime.md)",
         description=f"How far {stage} is, and what it remembers.",
@@ -252,14 +260,12 @@ def journal_spec(config: Config, stage: str, sources: Iterable[str]) -> TopicSpe
 def _records(config: Config) -> tuple[TopicSpec, TopicSpec]:
     """Control and audit: one partition each, so that there is one order of changes."""
     topics = config.topics
-    control = TopicSpec(
+    control = _spec(
+        config,
         name=topics.names.control,
         partitions=1,
-        replication_factor=topics.replication_factor,
         retention_s=topics.audit_retention,
         cleanup_policy="compact",
-        timestamp_type="LogAppendTime",
-        max_message_bytes=topics.max_message,
         key="name of the setting",
         format="Control record, JSON (docs/records.md)",
         description="What is set at run time.",
