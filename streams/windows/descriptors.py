@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from streams.windows.gathering import KINDS
 from streams.windows.grouping import Grouping
 from streams.wire import SERVICE_NAME, ValueKind, Values
 
-__all__ = ["Descriptors", "Message", "owner_hash"]
+__all__ = ["Described", "Descriptors", "Message"]
 
 _TEXT_MAX = 1000
 """Longest text in a descriptor, in bytes of UTF-8."""
@@ -28,9 +29,13 @@ _AFTER_OWNER = b',"metric":'
 """No text has it in JSON: a quotation mark in one is escaped."""
 
 
-def owner_hash(text: bytes) -> int:
-    """Of tenant and service in a descriptor, with which it begins."""
-    return wire.hash64(text[: text.index(_AFTER_OWNER)])
+class Described(NamedTuple):
+    """A group as others read it."""
+
+    text: bytes
+    """Its descriptor."""
+    owner: int
+    """Hash of tenant and service, with which the descriptor begins."""
 
 
 class Descriptors:
@@ -44,17 +49,17 @@ class Descriptors:
     def __init__(self, grouping: Grouping, most: int) -> None:
         self._grouping = grouping
         self._most = most
-        self._known: dict[int, bytes] = {}
+        self._known: dict[int, Described] = {}
         self.cut = 0
         """Values that were too long."""
 
-    def get(self, group: int) -> bytes | None:
+    def get(self, group: int) -> Described | None:
         """That of a group, if it is remembered."""
         return self._known.get(group)
 
     def make(
         self, group: int, rule: int, kind: int, item: int, tenant: bytes, message: Message
-    ) -> bytes:
+    ) -> Described:
         """Make that of a group that ``item`` of the message belongs to."""
         attributes: dict[str, str | bool | int | float] = {}
         start = int(self._grouping.stops[rule - 1]) if rule else 0
@@ -77,8 +82,9 @@ class Descriptors:
         if len(self._known) >= self._most:
             for old in list(self._known)[: self._most // 2 + 1]:
                 del self._known[old]
-        self._known[group] = text
-        return text
+        made = Described(text, wire.hash64(text[: text.index(_AFTER_OWNER)]))
+        self._known[group] = made
+        return made
 
     def _short(self, value: str) -> str:
         encoded = value.encode()

@@ -32,7 +32,7 @@ from schemas.records.windows import PartialsHeader
 from schemas.signals import Signal
 from streams import wire
 from streams.windows import cells as t
-from streams.windows.descriptors import Descriptors, Message, owner_hash
+from streams.windows.descriptors import Described, Descriptors, Message
 from streams.windows.gathering import gather_logs, gather_spans
 from streams.windows.gathering_points import gather_points
 from streams.windows.grouping import RULE_SIGNALS, Grouping, exact
@@ -106,8 +106,7 @@ class Partials:
         self._rules = tuple((rule.name, rule.digest) for rule in self._grouping.rules)
         self._tables = Tables(settings.partials_max)
         self._tables.control[t.PANE_MS] = settings.pane_ms
-        self._texts: list[bytes] = []
-        self._owners: list[int] = []
+        self._described: list[Described] = []
         self._descriptors = Descriptors(
             self._grouping, max(settings.partials_max, _DESCRIPTORS_MAX)
         )
@@ -219,14 +218,13 @@ class Partials:
 
     def _describe(self, tenant: bytes, message: Message) -> None:
         """Add the descriptors of groups that are new."""
-        new = self._tables.groups[len(self._texts) :]
+        new = self._tables.groups[len(self._described) :]
         for row, group in zip(new.tolist(), new[:, t.G_HASH].view(np.uint64).tolist(), strict=True):
-            text = self._descriptors.get(group)
-            if text is None:
+            described = self._descriptors.get(group)
+            if described is None:
                 _, rule, item, kind = row
-                text = self._descriptors.make(group, rule, kind, item, tenant, message)
-            self._texts.append(text)
-            self._owners.append(owner_hash(text))
+                described = self._descriptors.make(group, rule, kind, item, tenant, message)
+            self._described.append(described)
 
     def _drop(self, reason: str, count: int) -> None:
         self._counts.dropped[RULE_SIGNALS[self._grouping.signal], reason] += count
@@ -275,8 +273,7 @@ class Partials:
         parts = list(
             parts_of(
                 tables,
-                self._texts,
-                self._owners,
+                self._described,
                 self._output_partitions,
                 header,
                 self._settings.record_max,
@@ -291,8 +288,7 @@ class Partials:
             counts.cells += len(partial.cells.count)
             counts.points += len(partial.points.count)
         tables.clear()
-        self._texts.clear()
-        self._owners.clear()
+        self._described.clear()
         return records
 
     def _header(self, progress_ms: int) -> PartialsHeader:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from schemas.records.windows import PartialsHeader
 from streams.windows import cells as t
 from streams.windows.collecting import collect_buckets
+from streams.windows.descriptors import Described
 from streams.windows.records import Buckets, Cells, CumulativePoints, Groups, Partial
 from streams.windows.tables import Tables
 
@@ -75,17 +76,16 @@ def empty_part(header: PartialsHeader) -> Partial:
 
 def parts_of(
     tables: Tables,
-    texts: Sequence[bytes],
-    owners: Sequence[int],
+    described: Sequence[Described],
     partitions: int,
     header: PartialsHeader,
     record_max: int,
 ) -> Iterator[Part]:
     """Everything in the tables, partition by partition.
 
-    ``texts``: descriptors of the groups; ``owners``: hashes of their tenants and services, modulo
-    ``partitions`` the partition, so that all of a service is in one place. A record is about
-    ``record_max`` bytes at most; a single row that is larger is a record of its own.
+    ``described``: the groups. Their owner modulo ``partitions`` is the partition, so that all of a
+    service is in one place. A record is about ``record_max`` bytes at most; a single row that is
+    larger is a record of its own.
     """
     cells, points = tables.cells, tables.points
     scales, buckets = _collected(tables)
@@ -93,7 +93,9 @@ def parts_of(
     point_buckets = _Buckets(
         points[:, t.P_STOP].copy(), raw[:, 0], raw[:, 1], raw[:, 2].view(np.uint64)
     )
-    partition = (np.array(owners, np.uint64) % np.uint64(partitions)).astype(np.int64)
+    texts = [each.text for each in described]
+    owners = np.array([each.owner for each in described], np.uint64)
+    partition = (owners % np.uint64(partitions)).astype(np.int64)
     lengths = np.array([len(text) for text in texts], np.int64)
     limits = np.diff(tables.limits, prepend=0)
     group = np.concatenate((cells[:, t.C_GROUP], points[:, t.P_GROUP]))
