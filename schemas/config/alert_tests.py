@@ -7,7 +7,7 @@ the i-th value of a series is that of the i-th window, which ends i times its le
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, cast, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -101,7 +101,7 @@ def _series_name(value: Any) -> Any:
             raise ValueError(f"label {label[1]} stands there twice")
         labels[label[1]] = _ESCAPED.sub(r"\1", label[2])
         at = label.end()
-    statistic: Statistic = found["statistic"]  # type: ignore[assignment]
+    statistic = cast(Statistic, found["statistic"])  # it is one of the possible ones
     return SeriesName(found["window"], statistic, tuple(sorted(labels.items())))
 
 

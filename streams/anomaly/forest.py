@@ -53,7 +53,7 @@ def _average_path(points: NDArray[np.int64]) -> NDArray[np.float64]:
 def grow_trees(sample: NDArray[np.float32], seed: int) -> Trees:
     """Trees from a sample (points, features); the same for the same seed."""
     # 90 MB that only who has services shall pay.
-    from sklearn.ensemble import IsolationForest  # noqa: PLC0415
+    from sklearn.ensemble import IsolationForest  # noqa: PLC0415 - 90 MB, for who grows trees
 
     forest = IsolationForest(
         n_estimators=_TREES, max_samples=min(_SAMPLES, len(sample)), random_state=seed

@@ -66,15 +66,13 @@ def demo(  # noqa: PLR0917 - typer calls it by name
     """
     import asyncio
 
-    from topologies.demo import CLIENTS, FAULTS, INCIDENT, Settings, Source, clients_for, run
+    from topologies.demo import FAULTS, INCIDENT, Settings, Source, run
 
     faults = () if inject == ["none"] else tuple(inject or FAULTS)
     happens = None if incident == "none" else (incident or INCIDENT)
-    if clients is None:
-        clients = CLIENTS if rate is None else clients_for(rate)
     settings = Settings(
         seconds=seconds,
-        source=Source(clients, happens, faults, seed, truth),
+        source=Source(clients, happens, faults, seed, truth, rate),
         config=config,
         any_ports=any_ports,
         as_json=as_json,

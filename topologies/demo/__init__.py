@@ -2,6 +2,6 @@
 
 from .incident import INCIDENT
 from .run import Settings, run
-from .traffic import CLIENTS, FAULTS, Source, clients_for
+from .traffic import FAULTS, Source
 
-__all__ = ["CLIENTS", "FAULTS", "INCIDENT", "Settings", "Source", "clients_for", "run"]
+__all__ = ["FAULTS", "INCIDENT", "Settings", "Source", "run"]

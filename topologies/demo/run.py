@@ -39,7 +39,7 @@ from .services import RULE, Services
 from .show import Show
 from .stages import Stages
 from .summary import mistaken, problems, summarise
-from .traffic import CLIENTS, FAULTS, Source, Traffic, loading
+from .traffic import FAULTS, Source, Traffic, loading
 from .verdicts import decided_by
 
 __all__ = ["DRAIN_S", "Settings", "run"]
@@ -61,7 +61,7 @@ class Settings:
 
     seconds: float | None = None
     """Send for so long; None until Ctrl-C."""
-    source: Source = field(default_factory=lambda: Source(CLIENTS, INCIDENT, FAULTS, 1))
+    source: Source = field(default_factory=lambda: Source(None, INCIDENT, FAULTS, 1))
     config: Path | None = None
     any_ports: bool = False
     as_json: bool = False

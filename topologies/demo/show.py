@@ -68,8 +68,11 @@ class Show:
         alarms: Alarms | None,
     ) -> AsyncIterator[None]:
         """Show how it goes while the block runs."""
-        watch = self._live if self.is_live else self._plain
-        task = asyncio.create_task(watch(planned, ledger, tally, services, alarms))
+        if self.is_live:
+            watch = self._live(planned, ledger, tally, services, alarms)
+        else:  # where alerts are lines of their own
+            watch = self._plain(planned, ledger, tally, services)
+        task = asyncio.create_task(watch)
         try:
             yield
         finally:
@@ -77,12 +80,7 @@ class Show:
             await asyncio.gather(task, return_exceptions=True)
 
     async def _plain(
-        self,
-        planned: Plan,
-        ledger: Ledger,
-        tally: Tally,
-        services: Services | None,
-        _alarms: Alarms | None,
+        self, planned: Plan, ledger: Ledger, tally: Tally, services: Services | None
     ) -> None:
         before = _exported(ledger)
         panel, order = _panel(planned)

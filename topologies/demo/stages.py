@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 import aiohttp
 
@@ -24,6 +25,7 @@ READY_S = 120.0
 """Time in which stages must become ready; kernels are compiled the first time."""
 
 _POLL_S = 0.1
+_T = TypeVar("_T")
 
 
 class Stages:
@@ -64,28 +66,27 @@ class Stages:
 
     async def restarts(self) -> dict[str, int]:
         """Processes that ended and were started again: how often."""
-        try:
-            async with aiohttp.ClientSession() as session:
-                found = rows(None, await scrape(session, self._url))
-        except BackendUnavailable:
-            return {}
+        scraped = await self._asked(lambda session: scrape(session, self._url))
+        found = [] if scraped is None else rows(None, scraped)
         return {f"{row.stage}#{row.worker}": row.restarts for row in found if row.restarts}
 
     async def late_dropped(self) -> float:
         """Spans that went the way of a dropped trace after its decision; 0 if nobody answers."""
-        try:
-            async with aiohttp.ClientSession() as session:
-                return (await ask(session, self._url)).late_dropped
-        except BackendUnavailable:
-            return 0.0
+        figures = await self._asked(lambda session: ask(session, self._url))
+        return 0.0 if figures is None else figures.late_dropped
 
     async def late_spans(self, rule: str, length_ms: int) -> int:
         """Spans that came when their window of a rule was over; 0 if nobody answers."""
+        late = await self._asked(lambda session: late_items(session, self._url, rule, length_ms))
+        return late or 0
+
+    async def _asked(self, question: Callable[[aiohttp.ClientSession], Awaitable[_T]]) -> _T | None:
+        """The supervisor's answer; None if it gives none."""
         try:
             async with aiohttp.ClientSession() as session:
-                return await late_items(session, self._url, rule, length_ms)
+                return await question(session)
         except BackendUnavailable:
-            return 0
+            return None
 
 
 def _command(instance: Instance, file: Path) -> list[str]:

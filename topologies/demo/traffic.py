@@ -51,18 +51,20 @@ _CONCURRENCY = 4
 class Source(NamedTuple):
     """What is replayed, by how many, and by which dice."""
 
-    clients: int
+    clients: int | None
+    """None: as many as make ``rate``."""
     incident: str | None
     """Happens to all clients at once, see incident.py; None: nothing does."""
     injections: tuple[str, ...]
     seed: int
     truth_file: Path | None = None
+    rate: float | None = None
+    """Spans a second, where the number of clients is not given."""
 
 
-def clients_for(rate: float) -> int:
+def clients_for(rate: float, recording: Recording) -> int:
     """How many clients make about so many spans a second."""
-    recording = recorded(Source(1, None, (), 0))
-    length_s = Pace(1.0).lap_s(recording)
+    length_s = _PACE.lap_s(recording)
     return max(round(rate * length_s / recording.items[Signal.TRACES]), 1)
 
 
@@ -148,7 +150,10 @@ class Traffic:
         self._source = source
         self._endings = endings(recording, _PACE, FAULT_KINDS)
         self.incident = incident
-        self.crowd = Crowd(self._replayer, source.clients)
+        size = source.clients
+        if size is None:
+            size = CLIENTS if source.rate is None else clients_for(source.rate, recording)
+        self.crowd = Crowd(self._replayer, size)
 
     def _replayer(self, number: int, phase: float, tally: Tally) -> Replayer:
         phase_s = phase * _PACE.lap_s(self._recording)

@@ -137,6 +137,6 @@ def test_of_what_is_silent_nothing_is_sent(recording):
     assert [incident.choose(frame) for frame in recording.frames] == [None] * len(recording.frames)
 
 
-def test_a_rate_is_so_many_clients():
-    assert 40 < clients_for(4000) < 80
-    assert clients_for(1) == 1
+def test_a_rate_is_so_many_clients(recording):
+    assert 40 < clients_for(4000, recording) < 80
+    assert clients_for(1, recording) == 1
