@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -27,7 +26,7 @@ from topologies.runtime.journal import Progress, progress_key
 
 from .chaos_faults import Faults
 from .chaos_kafka import committed, read_committed
-from .chaos_processes import Worker, ends, figures
+from .chaos_processes import Worker, ends, figures, telling
 from .chaos_worker import STAGE
 
 PARTITIONS = 4
@@ -84,17 +83,13 @@ class Chaos:
             worker.begin()
         producer = asyncio.create_task(self._produce())
         try:
-            began = time.monotonic()
-            await self._committed(1, 60)
-            await self._faults.go_on(began + seconds - time.monotonic())
-            self._producing = False
-            await producer
-            await self._settle()
-        except BaseException:
-            producer.cancel()
-            for worker in self._workers:
-                print(worker.log(), file=sys.stderr)
-            raise
+            with telling(self._workers, producer):
+                began = time.monotonic()
+                await self._committed(1, 60)
+                await self._faults.go_on(began + seconds - time.monotonic())
+                self._producing = False
+                await producer
+                await self._settle()
         finally:
             for worker in self._workers:
                 await worker.end()

@@ -10,14 +10,14 @@ import re
 import signal
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from topologies.exits import EXIT_CRASHED, EXIT_FENCED, EXIT_OK, EXIT_TRY_AGAIN
 from topologies.localkafka.probe import free_ports
 
-__all__ = ["Worker", "ends", "figures"]
+__all__ = ["Worker", "ends", "figures", "telling"]
 
 _RECOVERED = re.compile(r"recovered in [\d.]+ s \(([^)]*)\): (first start|\w+)")
 _TOLD = 12
@@ -98,6 +98,18 @@ class Worker:
                 log.write(f"=== ended with {code}\n".encode())
             self.exits[code] += 1
             await asyncio.sleep(self._pause_s)
+
+
+@contextlib.contextmanager
+def telling(workers: Sequence[Worker], sending: asyncio.Task[Any]) -> Iterator[None]:
+    """When something in the block fails: send no more, and show what the workers have said."""
+    try:
+        yield
+    except BaseException:
+        sending.cancel()
+        for worker in workers:
+            print(f"--- {worker.name}\n{worker.log()}", file=sys.stderr)
+        raise
 
 
 def ends(workers: Sequence[Worker], *, broker_killed: bool) -> Counter[int]:

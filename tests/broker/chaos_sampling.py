@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import random
 import signal
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from topologies.runtime.journal import Progress, progress_key
 from .chaos_faults import Faults
 from .chaos_kafka import committed, read_committed
 from .chaos_observed import Topics
-from .chaos_processes import Worker, ends, figures
+from .chaos_processes import Worker, ends, figures, telling
 from .chaos_sampled import Reckoning
 from .chaos_traces import NOISE, Traffic
 
@@ -134,19 +133,15 @@ class SamplingChaos:
             worker.begin()
         sending = asyncio.create_task(self._traffic.run())
         try:
-            began = time.monotonic()
-            await self._begun()
-            await self._faults.go_on(began + seconds - time.monotonic())
-            self._traffic.stop()
-            await sending
-            ended = time.monotonic()
-            await self._settle()
-            settled_s = time.monotonic() - ended
-        except BaseException:
-            sending.cancel()
-            for worker in self.everyone:
-                print(f"--- {worker.name}\n{worker.log()}", file=sys.stderr)
-            raise
+            with telling(self.everyone, sending):
+                began = time.monotonic()
+                await self._begun()
+                await self._faults.go_on(began + seconds - time.monotonic())
+                self._traffic.stop()
+                await sending
+                ended = time.monotonic()
+                await self._settle()
+                settled_s = time.monotonic() - ended
         finally:
             for worker in self._workers:
                 await worker.end()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from topologies.localkafka import LocalKafka
 
 from .chaos_faults import Faults
 from .chaos_kafka import committed, read_committed
-from .chaos_processes import Worker, ends, figures
+from .chaos_processes import Worker, ends, figures, telling
 from .windows_oracle import Topics, check, unfinished
 from .windows_traffic import WindowTraffic
 
@@ -147,18 +146,14 @@ class WindowsChaos:
         after_ms = longest + round(LATENESS_S * 1000) + 200
         sending = asyncio.create_task(self.traffic.run(after_ms))
         try:
-            await self._begun()
-            await happens()
-            self.traffic.stop()
-            await sending
-            ended = time.monotonic()
-            await self._settle()
-            settled_s = time.monotonic() - ended
-        except BaseException:
-            sending.cancel()
-            for worker in self.everyone:
-                print(f"--- {worker.name}\n{worker.log()}", file=sys.stderr)
-            raise
+            with telling(self.everyone, sending):
+                await self._begun()
+                await happens()
+                self.traffic.stop()
+                await sending
+                ended = time.monotonic()
+                await self._settle()
+                settled_s = time.monotonic() - ended
         finally:
             await asyncio.gather(*(worker.end() for worker in self.everyone))
         return {**self._reckon(), "seconds to settle": round(settled_s, 1)}
